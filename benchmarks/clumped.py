@@ -27,6 +27,7 @@ from recsys.arrays import Array, Bool
 from recsys.data.dataset import TEST, TRAIN, Dataset, Published
 from recsys.data.interactions import Interactions
 from recsys.data.read.load import load_dataset
+from recsys.data.split.clumped import excess_variance
 from recsys.data.split.holdout import SplitSettings
 from recsys.data.split.split import split
 from recsys.encoders.users import Users
@@ -36,7 +37,7 @@ from recsys.models.registry import make_model
 from recsys.pipelines.threads import set_threads
 from recsys.retrieval.recommender import recommender_of
 
-METRIC, SHARE, AT_LEAST, POPULAR = "ndcg_at_20", 0.2, 10, 64
+METRIC, SHARE, AT_LEAST = "ndcg_at_20", 0.2, 10
 TRUE = "earliest fifth"
 _ALS = {"unobserved_weight": 0.03, "regularization": 0.003, "epochs": 8}
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -80,12 +81,9 @@ def parts(data: Dataset) -> dict[str, Bool]:
 def kind_of(train: Interactions, judged_item: Array) -> dict[str, float]:
     """How much more popular judged events are, and how much their number varies beyond a draw."""
     learned, asked = train.item_counts(), np.bincount(judged_item, minlength=train.n_items)
-    popular = np.flatnonzero(learned >= POPULAR)
-    share = asked[popular].sum() / (asked + learned)[popular].sum()
-    expected = share * (asked + learned)[popular]
     return {
         "popularity ratio": float(learned[judged_item].mean() / learned[train.item].mean()),
-        "variance ratio": float(np.mean((asked[popular] - expected) ** 2 / (expected * (1 - share)))),
+        "variance ratio": excess_variance(learned, asked),
     }
 
 

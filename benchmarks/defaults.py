@@ -1,13 +1,12 @@
 """Which settings of a learner are the best single choice for data that nobody has tuned on?
 
-    RECSYS_DATA=... python -m benchmarks.defaults [--family NAME] ... [--data NAME] ... [--test] [--json]
+    RECSYS_DATA=... python -m benchmarks.defaults [--family NAME] ... [--data NAME] ... [--json]
 
 Every combination of a small grid learns and is judged on the validation part of each development set: the
 sets that configs of ours name, and the planted world. Its share is its figure over the best one of the same
 learner there; its regret is what is missing to 1. The best single choice has the lowest mean regret. The
-width is not searched: wider is nearly always better, and dearer.
---test: the defaults as they were (`BEFORE`) and as they are, on the test part of those sets and of others
-that nobody tuned on. What was measured is kept, so that a run that was stopped goes on.
+width is not searched: wider is nearly always better, and dearer. What was measured is kept, so that a run
+that was stopped goes on.
 """
 
 import itertools
@@ -21,18 +20,14 @@ import numpy as np
 
 from benchmarks.best import SETS, question_settings
 from benchmarks.results import read_rows, report
-from recsys.evaluation.metrics.item_facts import facts_of
-from recsys.evaluation.significance import paired_gap
 from recsys.models.registry import model_class
 from recsys.pipelines.best.choice import parts_of
 from recsys.pipelines.commands.stage import config_for
 from recsys.pipelines.console import Steps
-from recsys.pipelines.run.measure import judge, recommender_for
 from recsys.pipelines.run.question import ask, read
 from recsys.pipelines.run.run import Run
 from recsys.pipelines.run.settings import RunSettings, load_settings
 from recsys.pipelines.search.trial import Judge, Tried
-from recsys.progress import silent
 
 WORLD = "world"
 DEVELOPMENT = (
@@ -71,17 +66,6 @@ GRIDS: dict[str, dict[str, Sequence[Any]]] = {
     "softmax": {"temperature": (0.1, 0.15), "propagation": (0.0, 0.3), "half_life": (None, 20.0)},
     "variational": {"regularization": (4.0, 8.0), "propagation": (0.0, 0.05), "half_life": (None, 4.0)},
 }
-# what the settings of the grids were before they were chosen so
-BEFORE: dict[str, dict[str, Any]] = {
-    "als": {"unobserved_weight": 0.1, "regularization": 0.003, "half_life": None},
-    "spectral": {"exponent": 0.5, "filter": 0.0, "half_life": None},
-    "cooccurrence": {"back": 0.25, "from_exponent": 0.5, "to_exponent": 0.3, "half_life": 1.5},
-    "cooccurrence_svd": {"back": 0.25, "from_exponent": 0.5, "half_life": 1.5},
-    "item_knn": {"shrinkage": 3.0, "amplification": 1.0, "half_life": 20.0},
-    "ease": {"regularization": 300.0, "half_life": None},
-    "softmax": {"temperature": 0.1, "propagation": 0.3, "half_life": None},
-    "variational": {"regularization": 4.0, "propagation": 0.05, "half_life": None},
-}
 DENSE_ITEMS = 15_000  # items up to which EASE is asked for
 
 Figures = dict[tuple[str, str], dict[str, float]]  # by learner and settings: the figure of each set
@@ -117,7 +101,7 @@ def measure(name: str, families: Sequence[str], figures: Figures) -> None:
     todo = {
         (family, _text(one)): one
         for family in families
-        for one in [default_of(family), BEFORE[family], *grid(family)]
+        for one in [default_of(family), *grid(family)]
         if name not in figures.get((family, _text(one)), {})
     }
     if not todo:
@@ -152,11 +136,8 @@ def order(family: str, figures: Figures) -> list[dict[str, Any]]:
             {
                 "family": family,
                 "settings": said,
-                "default": ", ".join(
-                    when
-                    for when, default in (("before", BEFORE[family]), ("now", default_of(family)))
-                    if settings == default
-                ),
+                "default": "yes" if settings == default_of(family) else "",
+                "sets": len(by_set),
                 "regret": sum(regrets.values()) / len(regrets) if len(regrets) == len(tops) else None,
                 "worst": regrets[worst],
                 "worst_on": worst,
@@ -164,49 +145,6 @@ def order(family: str, figures: Figures) -> list[dict[str, Any]]:
             }
         )
     return sorted(rows, key=lambda row: (row["regret"] is None, row["regret"]))
-
-
-def test(name: str, family: str) -> dict[str, Any]:
-    """The default of a learner as it was and as it is, on the test part of a set, which is read here."""
-    settings, steps = settings_of(name), Steps()
-    world, data = read(settings, steps)
-    values = []
-    for own in (BEFORE[family], default_of(family)):
-        run = _with(ask(settings, steps, world, data), family, own)
-        learned, facts = run.learner().fit(run.holdout.train, seed=1), facts_of(run.holdout.train)
-        judged = judge(run, recommender_for(run, learned), facts, silent, [metric_of(name)])
-        values.append(judged.values[metric_of(name)])
-    gap, error = paired_gap(values[1], values[0])
-    hand = SETS[name].hand if name in SETS else None
-    return {
-        "family": family,
-        "data": name,
-        "metric": metric_of(name),
-        "before": float(np.nanmean(values[0])),
-        "now": float(np.nanmean(values[1])),
-        "gap": gap,
-        "error": error,
-        "hand": hand[0] if hand else None,
-    }
-
-
-def mean_shares(rows: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Per learner the mean share of the rows tuned by hand, before and now, and the standard error of the
-    gain."""
-    for family in dict.fromkeys(row["family"] for row in rows):
-        known = [row for row in rows if row["family"] == family and row["hand"]]
-        before, now = (
-            float(np.mean([row[when] / row["hand"] for row in known])) for when in ("before", "now")
-        )
-        error = float(np.sqrt(sum((row["error"] / row["hand"]) ** 2 for row in known)) / len(known))
-        yield {
-            "family": family,
-            "data": f"share of the row by hand, mean of {len(known)}",
-            "before": before,
-            "now": now,
-            "gap": now - before,
-            "error": error,
-        }
 
 
 def _with(run: Run, family: str, own: Mapping[str, Any]) -> Run:
@@ -221,38 +159,20 @@ COLUMNS = {
     "family": "learner",
     "settings": "settings",
     "default": "default",
+    "sets": "sets",
     "regret": "mean regret",
     "worst": "worst",
     "worst_on": "on",
-}
-TEST_COLUMNS = {
-    "family": "learner",
-    "data": "data",
-    "metric": "metric",
-    "before": "before",
-    "now": "now",
-    "gap": "gain",
-    "error": "standard error",
-    "hand": "by hand",
 }
 
 
 @click.command()
 @click.option("--family", "families", multiple=True, type=click.Choice(list(GRIDS)), help="Only these.")
 @click.option("--data", "names", multiple=True, type=click.Choice([*SETS, WORLD]), help="Only these.")
-@click.option("--test", "on_test", is_flag=True, help="Judge the defaults before and now on the test parts.")
 @click.option("--json", "as_json", is_flag=True)
-def main(families: Sequence[str], names: Sequence[str], on_test: bool, as_json: bool) -> None:
-    """Writes benchmarks/results/defaults.md, or defaults_test.md."""
+def main(families: Sequence[str], names: Sequence[str], as_json: bool) -> None:
+    """Writes benchmarks/results/defaults.md."""
     chosen = list(families or GRIDS)
-    if on_test:
-        kept = {(row["family"], row["data"]): row for row in read_rows("defaults_test") if "metric" in row}
-        for family, name in itertools.product(chosen, names or [*SETS, WORLD]):
-            if default_of(family) != BEFORE[family] and (family, name) not in kept:
-                kept[family, name] = test(name, family)
-                _report_test(list(kept.values()), as_json)
-        _report_test(list(kept.values()), as_json)
-        return
     figures: Figures = {(row["family"], row["settings"]): row["figures"] for row in read_rows("defaults")}
     for name in names or DEVELOPMENT:
         measure(name, chosen, figures)
@@ -267,17 +187,6 @@ def _report(figures: Figures, as_json: bool) -> None:
         title="The best single choice of each learner",
         columns=COLUMNS,
         note=f"By mean regret on the validation parts of {', '.join(DEVELOPMENT)}.",
-        as_json=as_json,
-    )
-
-
-def _report_test(rows: list[dict[str, Any]], as_json: bool) -> None:
-    report(
-        "defaults_test",
-        [*rows, *mean_shares(rows)],
-        title="The defaults of each learner, before and now",
-        columns=TEST_COLUMNS,
-        note="Test parts, each read once; the sets below the planted worlds name no config of ours.",
         as_json=as_json,
     )
 

@@ -1,12 +1,12 @@
-"""Which model a search takes: by one validation part where there are times, else by two that mislead
-differently."""
+"""Which validation part a search goes by, and which model it takes."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import numpy as np
 
-from recsys.data.dataset import VALIDATION, Dataset
+from recsys.data.dataset import TEST, VALIDATION, Dataset
 from recsys.data.planted.world import World
+from recsys.data.split.clumped import excess_variance
 from recsys.evaluation.significance import FEW_USERS, paired_gap
 from recsys.pipelines.best.ledger import Tried
 from recsys.pipelines.best.mixing import MIXED, PARTS, learned_again, parts_to_learn
@@ -17,55 +17,63 @@ from recsys.pipelines.run.question import ask
 from recsys.pipelines.run.settings import RunSettings
 
 CLUMPS, DRAWN = "clumps", "drawn"
+_AS_DRAWN = 2.0  # variance of the numbers of a published test part, by that of a draw: gowalla has 7.5
 _CLUMPED = 0.2  # of what each user had, where there are no times to cut by
 _FINALISTS = 4
 _SURE = 2.0  # standard errors
-_TWICE = 0.15  # of the time: what the finalists may take on a second part
+_TWICE = 0.1  # of the time: what the finalists may take on a second part
 _REST = 0.04  # of the time: the tables of the test part, the bundle, the record
 # how much longer the chosen model takes on the test part, which holds the validation part as well
 _AGAIN = 1.3
 
 
 def parts_of(settings: RunSettings, data: Dataset) -> tuple[RunSettings, RunSettings | None]:
-    """The settings of the validation part to search on, and of a second one to check it by, where one may
-    mislead.
+    """The settings of the validation part to search on, and of another to look at it from, where it had to be
+    drawn.
 
-    By time where there are times, and as published where a part was. Else it is drawn: in clumps, like a
-    stretch of time, and at random, for each of the two orders some models as no test part would.
+    By time where there are times, and as published where a part was. Else it is drawn as the test part is: at
+    random, or in clumps, like a stretch of time, where the numbers of a published test part say so. No model
+    is asked for that.
     """
     kind = settings.split.kind
     if kind == "auto" and data.interactions.time is None and data.published is None:
         kind = "random"
     split = settings.split.model_copy(update={"kind": kind})
     first = settings.model_copy(update={"judge": "validation", "split": split})
-    drawn = kind == "random"
-    if kind in ("auto", "published") and data.interactions.time is None and data.published is not None:
-        drawn = not (data.published.part == VALIDATION).any()
-    if not drawn or split.clumped:
+    published = (
+        kind in ("auto", "published") and data.interactions.time is None and data.published is not None
+    )
+    if published and data.published is not None and (data.published.part == VALIDATION).any():
+        return first, None
+    if split.clumped or not (published or kind == "random"):
         return first, None
     clumped = first.model_copy(update={"split": split.model_copy(update={"clumped": _CLUMPED})})
-    return clumped, first
+    return (clumped, first) if published and not _is_drawn(data) else (first, clumped)
+
+
+def _is_drawn(data: Dataset) -> bool:
+    """Whether the published test part looks as if it had been drawn at random."""
+    assert data.published is not None
+    events, parts = data.interactions, data.published.part[data.learned]
+    learned, judged = (
+        np.bincount(events.item[one], minlength=events.n_items) for one in (parts != TEST, parts == TEST)
+    )
+    return excess_variance(learned, judged) < _AS_DRAWN
 
 
 def choose_model(trials: Trials, other: Trials | None) -> Choice:
-    """The model to train: the best that an index can serve; where there are two parts, that which comes
-    nearest to the best on both, by the mean of its shares of the best figures. Where hardly anybody was
-    asked, the best of many is the luckiest, and the quickest of the portfolio within two standard errors of
-    it is taken."""
-    finalists = finalists_of(trials)
-    relative: dict[str, dict[str, float]] = {}
-    for part, judged in ((CLUMPS if other else "validation", trials), *([(DRAWN, other)] if other else [])):
-        means = {
-            one.label: known.mean
-            for one in finalists
-            if (known := judged.find_earlier(one.model)) is not None
-        }
+    """The model to train: the best that an index can serve, by the part that was searched; what the `other`
+    part says is told beside it. Where hardly anybody was asked, the best of many is the luckiest, and the
+    quickest of the portfolio within two standard errors of it is taken."""
+    order = finalists_of(trials)
+    relative: dict[str, dict[str, float]] = {one.label: {} for one in order}
+    searched = "validation" if other is None else DRAWN if other.part == CLUMPS else CLUMPS
+    for part, judged in ((searched, trials), *([(other.part, other)] if other else [])):
+        known = [(one.label, judged.find_earlier(one.model)) for one in order]
+        means = {label: one.mean for label, one in known if one is not None}
         top = max((mean for mean in means.values() if mean == mean), default=1.0) or 1.0
         for label, mean in means.items():
-            relative.setdefault(label, {})[part] = mean / top
-    parts = max(len(shares) for shares in relative.values())
-    whole = {label: shares for label, shares in relative.items() if len(shares) == parts}
-    order = sorted((one for one in finalists if one.label in whole), key=lambda one: -_mean(whole[one.label]))
+            relative[label][part] = mean / top
     if np.count_nonzero(~np.isnan(trials.ledger.values(order[0]))) < FEW_USERS:
         plain = _plain(trials, order[0])
         order = [plain, *(one for one in order if one.key != plain.key)]
@@ -88,10 +96,6 @@ def _within(trials: Trials, top: Tried, one: Tried) -> bool:
     return gap <= _SURE * error
 
 
-def _mean(shares: Mapping[str, float]) -> float:
-    return sum(shares.values()) / len(shares)
-
-
 def finalists_of(trials: Trials) -> list[Tried]:
     """The best that an index can serve: of each family one, mixtures included, a few at most."""
     finalists: dict[str, Tried] = {}
@@ -108,7 +112,8 @@ def check_elsewhere(
     second part, or no time for the best and one more."""
     if second is None:
         return None
-    other = Trials(ask(second, trials.run.steps, world, data), metric, trials.ledger, DRAWN)
+    part = CLUMPS if second.split.clumped else DRAWN
+    other = Trials(ask(second, trials.run.steps, world, data), metric, trials.ledger, part)
     known = 0
     for one in finalists_of(trials):
         new = [part for part in parts_to_learn(trials, one) if other.find_earlier(part.model) is None]

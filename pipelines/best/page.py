@@ -7,12 +7,14 @@ from html import escape
 import numpy as np
 
 from recsys.evaluation.significance import FEW_USERS
+from recsys.pipelines.best.choice import CLUMPS, DRAWN
 from recsys.pipelines.best.ledger import Tried
 from recsys.pipelines.best.result import Asked, Best, Choice
 from recsys.retrieval.embeddings import Embeddings
 from recsys.text import command_line
 
 _SHOWN = 25
+_DRAWN_AS = {CLUMPS: "drawn in clumps, like a stretch of time", DRAWN: "drawn at random"}
 _STYLE = """
 :root { color-scheme: light; }
 body { font: 16px/1.5 system-ui, sans-serif; color: #1b1b1b; background: #fff; margin: 2rem auto;
@@ -195,7 +197,7 @@ def _time(tried: Sequence[Tried]) -> str:
 
 
 def _both_parts(choice: Choice) -> list[str]:
-    """Where there are no times: how the finalists stand on a part in clumps and on one drawn at random."""
+    """Where there are no times: how the finalists stand on the part that was searched and on another."""
     parts = list(dict.fromkeys(part for shares in choice.relative.values() for part in shares))
     if len(parts) < 2:
         return []
@@ -216,9 +218,9 @@ def _both_parts(choice: Choice) -> list[str]:
     verdict = "Both choose the same." if agree else f"They disagree: {differing}."
     return [
         "<h2>Two validation parts</h2>",
-        "<p>There are no times to cut by. Of each finalist the share of the best figure, on a part in "
-        "clumps, like a stretch of time, and on one drawn at random; chosen is the highest mean. "
-        f"{escape(verdict)}</p>",
+        "<p>There are no times to cut by. Of each finalist the share of the best figure: on the part that "
+        f"was searched, {_DRAWN_AS[parts[0]]} as the test part seems to be, and on one "
+        f"{_DRAWN_AS[parts[1]]}. The choice is by the first. {escape(verdict)}</p>",
         f"<table><thead><tr><th>model</th>{head}</tr></thead><tbody>{rows}</tbody></table>",
     ]
 

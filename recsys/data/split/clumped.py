@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from recsys.arrays import F32, I32, Bool
+from recsys.arrays import F32, I32, I64, Bool
 from recsys.data.interactions import Interactions
 from recsys.seeding import generator
 
@@ -10,11 +10,26 @@ _DIM, _CLUSTER = (
     64,
     40,
 )  # the most directions in which items are like each other, and how many items are a cluster
+_POPULAR = 64  # events of an item by whose numbers two sides of a split are compared
 _OF_ITEM, _OF_VISIT, _OF_POPULARITY = (
     1.0,
     4.0,
     0.4,
 )  # spreads of log odds; docs/experiments.md has how they were found
+
+
+def excess_variance(learned: I64, judged: I64) -> float:
+    """By how much the number of judged events of an item varies more than a draw would have it: 1 = as drawn
+    at random, several = as in a stretch of time. NaN without items of many events.
+
+    learned, judged: (n_items,) events of each item on the two sides of a split.
+    """
+    popular = learned >= _POPULAR
+    both, asked = (learned + judged)[popular], judged[popular]
+    if not asked.sum():
+        return float("nan")
+    share = asked.sum() / both.sum()
+    return float(np.mean((asked - share * both) ** 2 / (share * (1 - share) * both)))
 
 
 def draw_clumps(events: Interactions, share: float, *, seed: int) -> Bool:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from recsys.bundle.bundle import load
+from recsys.data.dataset import TEST, TRAIN, Published
 from recsys.errors import SettingError
 from recsys.models.registry import make_model, space_of
 from recsys.pipelines.best import race
@@ -18,7 +19,7 @@ from recsys.pipelines.best.choice import CLUMPS, DRAWN, choose_model, parts_of
 from recsys.pipelines.best.facts import Facts, facts_of
 from recsys.pipelines.best.ledger import LINES, Ledger, Tried, key_of, open_ledger
 from recsys.pipelines.best.mixing import mix_spaces
-from recsys.pipelines.best.page import _short_of_time
+from recsys.pipelines.best.page import _both_parts, _short_of_time
 from recsys.pipelines.best.portfolio import Entry, plan, portfolio, space_for
 from recsys.pipelines.best.race import refine_best, screen_portfolio
 from recsys.pipelines.best.result import Asked
@@ -324,23 +325,22 @@ class Judged:
         return self.ledger.tried.get(key_of(model, 1.0, self.part))
 
 
-def test_where_two_parts_disagree_what_is_near_the_best_on_both_is_taken(tmp_path: Path) -> None:
+def test_where_two_parts_disagree_the_searched_one_decides_and_both_are_told(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path, 60)
-    for name, clumps, drawn in (
-        ("memory", 1.0, 2.0),
-        ("even", 1.1, 1.9),
-        ("future", 1.2, 1.0),
-        ("counted", 9.0, 9.0),
-    ):
+    for name, clumps, drawn in (("memory", 1.0, 2.0), ("future", 1.2, 1.0), ("counted", 9.0, 9.0)):
         for part, mean in (("", clumps), (DRAWN, drawn)):
             ledger.add(make_tried({"name": name}, mean, part, vectors=name != "counted"), np.full(300, mean))
     first, other = Judged(ledger), Judged(ledger, DRAWN)
     assert choose_model(first, None).winner.label == "future"  # type: ignore[arg-type]
     choice = choose_model(first, other)  # type: ignore[arg-type]
-    assert choice.winner.label == "even"
-    assert choice.relative["future"] == {CLUMPS: 1.0, DRAWN: pytest.approx(0.5 / 0.95 * 0.95)}
+    assert choice.winner.label == "future"
+    assert choice.relative["future"] == {CLUMPS: 1.0, DRAWN: 0.5}
+    assert choice.relative["memory"] == {CLUMPS: pytest.approx(1 / 1.2), DRAWN: 1.0}
     assert choice.runner_up is not None
     assert "counted" not in choice.relative
+    told = " ".join(_both_parts(choice))
+    assert "They disagree: clumps: future; drawn: memory." in told
+    assert _both_parts(choose_model(first, None)) == []  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("people", "taken"), [(60, "quick"), (600, "lucky")])
@@ -361,20 +361,41 @@ def test_of_few_people_the_luckiest_is_not_taken_for_the_best(
     assert choose_model(Judged(ledger), None).winner.label == taken  # type: ignore[arg-type]
 
 
-def test_a_log_without_times_is_searched_on_clumps_and_checked_at_random(tmp_path: Path) -> None:
+def test_a_log_without_times_is_searched_on_a_part_that_is_drawn_as_its_test_part_is(tmp_path: Path) -> None:
     rows = "\n".join(f"u{user},i{(user * 7 + step * 3) % 40}" for user in range(60) for step in range(8))
     (tmp_path / "log.csv").write_text("user_id,item_id\n" + rows)
     settings = load_settings(None, [], data=str(tmp_path / "log.csv"))
     _, data = read(settings, Steps(quiet=True))
     first, second = parts_of(settings, data)
-    assert (first.split.kind, first.split.clumped, first.judge) == ("random", 0.2, "validation")
+    assert (first.split.kind, first.split.clumped, first.judge) == ("random", 0.0, "validation")
     assert second is not None
-    assert (second.split.kind, second.split.clumped) == ("random", 0.0)
+    assert (second.split.kind, second.split.clumped) == ("random", 0.2)
+    clumped = load_settings(None, ["split.clumped=0.3"], data=str(tmp_path / "log.csv"))
+    assert parts_of(clumped, data)[0].split.clumped == 0.3
+    assert parts_of(clumped, data)[1] is None
     chosen_kind = load_settings(None, ["split.kind=leave_last_out"], data=str(tmp_path / "log.csv"))
     assert parts_of(chosen_kind, data)[1] is None
     facts = facts_of(ask(first, Steps(quiet=True), None, data))
     assert not facts.ordered
     assert facts_of(ask(parts_of(chosen_kind, data)[0], Steps(quiet=True), None, data)).ordered
+
+
+@pytest.mark.parametrize(("bursts", "clumped"), [(False, 0.0), (True, 0.2)])
+def test_the_numbers_of_a_published_test_part_say_how_it_was_drawn(bursts: bool, clumped: float) -> None:
+    """Whether an item's events go to the test part one by one, or most of them together."""
+    run = world_run("world.users=2000")
+    events, rng = run.data.interactions, np.random.default_rng(1)
+    share = rng.choice([0.02, 0.6], events.n_items) if bursts else np.full(events.n_items, 0.2)
+    part = np.where(rng.random(len(events)) < share[events.item], TEST, TRAIN).astype(np.int8)
+    data = replace(
+        run.data,
+        interactions=replace(events, time=None),
+        published=Published(part, "column split"),
+    )
+    first, second = parts_of(load_settings(None, ["split.kind=published"]), data)
+    assert second is not None
+    assert {first.split.clumped, second.split.clumped} == {0.0, 0.2}
+    assert first.split.clumped == clumped
 
 
 def test_limits_are_the_width_that_keeps_them() -> None:
