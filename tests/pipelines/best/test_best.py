@@ -15,7 +15,7 @@ from recsys.errors import SettingError
 from recsys.models.registry import make_model, space_of
 from recsys.pipelines.best import race
 from recsys.pipelines.best.best import width_limit
-from recsys.pipelines.best.choice import CLUMPS, DRAWN, choose_model, parts_of
+from recsys.pipelines.best.choice import CLUMPS, DRAWN, choose_model, parts_of, seconds_to_keep
 from recsys.pipelines.best.facts import Facts, facts_of
 from recsys.pipelines.best.ledger import LINES, Ledger, Tried, key_of, open_ledger
 from recsys.pipelines.best.mixing import mix_spaces
@@ -341,6 +341,26 @@ def test_where_two_parts_disagree_the_searched_one_decides_and_both_are_told(tmp
     told = " ".join(_both_parts(choice))
     assert "They disagree: clumps: future; drawn: memory." in told
     assert _both_parts(choose_model(first, None)) == []  # type: ignore[arg-type]
+
+
+def test_what_is_kept_for_the_end_is_what_the_end_takes(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, 1000)
+    for name, mean, seconds in (
+        ("als", 0.4, 10),
+        ("softmax", 0.3, 20),
+        ("lightgcn", 0.2, 40),
+        ("bpr", 0.1, 60),
+    ):
+        ledger.add(replace(make_tried({"name": name}, mean), seconds=seconds), np.full(3, mean))
+    trials: Any = Judged(ledger)
+    rest = 0.04 * 1000
+    assert seconds_to_keep(trials, False) == pytest.approx(1.3 * (10 + 20 + 40) + rest)
+    assert seconds_to_keep(trials, True) == pytest.approx(1.3 * (10 + 20 + 40) + rest + 0.1 * 1000)
+    parts = [{"name": "als"}, {"name": "softmax"}]
+    mixture = make_tried({"name": "mixture", "parts": parts, "weights": [1.0, 1.0]}, 0.5)
+    ledger.add(replace(mixture, seconds=5), np.full(3, 0.5))
+    assert seconds_to_keep(trials, False) == pytest.approx(1.3 * 40 + rest)  # lightgcn, not 5 + 10 + 20
+    assert seconds_to_keep(trials, True) == pytest.approx(1.3 * 40 + rest + 5 + 10 + 20 + 40)
 
 
 @pytest.mark.parametrize(("people", "taken"), [(60, "quick"), (600, "lucky")])
