@@ -14,6 +14,7 @@ from recsys.pipelines.best.trials import Trials, base_label
 from recsys.pipelines.search.space import value_at
 
 SCREEN, STEPS = "portfolio", "steps"
+_TOO_LATE = "the time for the portfolio was over"
 _SAMPLED = 60_000  # events of a first sample
 _WHOLE = 250_000  # events up to which everybody is learned from at once
 _QUICK_WHOLE = 3_000_000  # the same for what is quick
@@ -73,8 +74,12 @@ def _better_on_sample(
     why the others are out is added to `passed`."""
     done = list[tuple[Entry, Tried]]()
     for entry in entries:
-        within = _DEAR * max(until - trials.ledger.spent, 0.0)
-        one = trials.try_model(entry.label, entry.model, SCREEN, share, within * share, shorten=True)
+        left = until - trials.ledger.spent
+        if trials.find_earlier(entry.model, share) is None and left <= 0:
+            passed.append(Passed(entry.label, _TOO_LATE))
+            continue
+        within_s = _DEAR * left * share
+        one = trials.try_model(entry.label, entry.model, SCREEN, share, within_s, shorten=True)
         _note_epochs(entry, one, passed)
         if one.reason is None:
             done.append((entry._replace(label=one.label, model=one.model), one))
@@ -98,7 +103,7 @@ def _learn_all(trials: Trials, entries: Sequence[Entry], until: float, passed: l
     for entry in _in_turn(trials, entries):
         left = until - trials.ledger.spent
         if trials.find_earlier(entry.model) is None and left <= 0:
-            passed.append(Passed(entry.label, "the time for the portfolio was over"))
+            passed.append(Passed(entry.label, _TOO_LATE))
             continue
         one = trials.try_model(entry.label, entry.model, SCREEN, within_s=_DEAR * left, shorten=True)
         _note_epochs(entry, one, passed)
