@@ -92,8 +92,8 @@ def _better_on_sample(
             families.add(entry.family)
             better.append(entry)
         else:
-            said = f"{one.mean:.4f} on the sample, {done[0][1].mean:.4f} the best"
-            passed.append(Passed(entry.label, said))
+            reason = f"{one.mean:.4f} on the sample, {done[0][1].mean:.4f} the best"
+            passed.append(Passed(entry.label, reason))
     return better
 
 

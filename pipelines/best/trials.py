@@ -71,8 +71,9 @@ class Trials:
             return self.ledger.add(replace(blank, seconds=took, at=self.ledger.spent, reason=reason))
         if isinstance(outcome, Dropped):
             if shorten and outcome.fitting >= _FEWEST:
-                fewer, said = dict(model) | {"epochs": outcome.fitting}, f"with epochs {outcome.fitting}"
-                return self.try_model(f"{base_label(label)}, {said}", fewer, stage, share)
+                shorter = dict(model) | {"epochs": outcome.fitting}
+                shorter_label = f"{base_label(label)}, with epochs {outcome.fitting}"
+                return self.try_model(shorter_label, shorter, stage, share)
             return replace(blank, seconds=outcome.seconds, reason=f"would take {outcome.expected_s:,.0f} s")
         values = outcome.values[~np.isnan(outcome.values)]
         mean = float(values.mean()) if len(values) else 0.0

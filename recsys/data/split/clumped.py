@@ -25,11 +25,11 @@ def excess_variance(learned: I64, judged: I64) -> float:
     learned, judged: (n_items,) events of each item on the two sides of a split.
     """
     popular = learned >= _POPULAR
-    both, asked = (learned + judged)[popular], judged[popular]
-    if not asked.sum():
+    total, judged = (learned + judged)[popular], judged[popular]
+    if not judged.sum():
         return float("nan")
-    share = asked.sum() / both.sum()
-    return float(np.mean((asked - share * both) ** 2 / (share * (1 - share) * both)))
+    share = judged.sum() / total.sum()
+    return float(np.mean((judged - share * total) ** 2 / (share * (1 - share) * total)))
 
 
 def draw_clumps(events: Interactions, share: float, *, seed: int) -> Bool:

@@ -330,9 +330,10 @@ def test_where_two_parts_disagree_the_searched_one_decides_and_both_are_told(tmp
     for name, clumps, drawn in (("memory", 1.0, 2.0), ("future", 1.2, 1.0), ("counted", 9.0, 9.0)):
         for part, mean in (("", clumps), (DRAWN, drawn)):
             ledger.add(make_tried({"name": name}, mean, part, vectors=name != "counted"), np.full(300, mean))
-    first, other = Judged(ledger), Judged(ledger, DRAWN)
-    assert choose_model(first, None).winner.label == "future"  # type: ignore[arg-type]
-    choice = choose_model(first, other)  # type: ignore[arg-type]
+    first: Any = Judged(ledger)
+    other: Any = Judged(ledger, DRAWN)
+    assert choose_model(first, None).winner.label == "future"
+    choice = choose_model(first, other)
     assert choice.winner.label == "future"
     assert choice.relative["future"] == {CLUMPS: 1.0, DRAWN: 0.5}
     assert choice.relative["memory"] == {CLUMPS: pytest.approx(1 / 1.2), DRAWN: 1.0}
@@ -340,7 +341,7 @@ def test_where_two_parts_disagree_the_searched_one_decides_and_both_are_told(tmp
     assert "counted" not in choice.relative
     told = " ".join(_both_parts(choice))
     assert "They disagree: clumps: future; drawn: memory." in told
-    assert _both_parts(choose_model(first, None)) == []  # type: ignore[arg-type]
+    assert _both_parts(choose_model(first, None)) == []
 
 
 def test_what_is_kept_for_the_end_is_what_the_end_takes(tmp_path: Path) -> None:
