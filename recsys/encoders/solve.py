@@ -129,10 +129,25 @@ class Solve:
 
     def _solve(self, users: Users) -> F32:
         inputs, left, weights = self._pad_histories(users)
+        if 2 * inputs.shape[1] <= self.dim:
+            return self._solve_by_events(inputs, left, weights)
         matrices = self._matrices(inputs, left)
         right = np.matmul(weights[:, None, :], inputs)[:, 0]  # (n, dim)
         solved: F32 = np.linalg.solve(matrices, right[..., None])[..., 0]
         return solved
+
+    def _solve_by_events(self, inputs: F32, left: F32, weights: F32) -> F32:
+        """float32 (n, dim): the vectors by systems as large as the padded histories in place of dim. With the
+        part B of a left-hand side that is not of the history, and the weights L on the left and r on the
+        right, a vector is B^-1 Y' (I + L K)^-1 r, where K = Y B^-1 Y' (Woodbury's identity)."""
+        values, basis = self._spectrum
+        turned = inputs @ basis
+        scaled = turned / (values + self._ridge(left.sum(axis=1))[:, None])[:, None, :]
+        systems = np.matmul(scaled, turned.transpose(0, 2, 1)) * left[..., None]
+        systems.reshape(len(systems), -1)[:, :: systems.shape[1] + 1] += 1
+        amounts = np.linalg.solve(systems, weights[..., None])
+        vectors: F32 = np.matmul(scaled.transpose(0, 2, 1), amounts)[..., 0] @ basis.T
+        return vectors
 
     def _pad_histories(self, users: Users) -> tuple[F32, F32, F32]:
         """The histories' input vectors (n, longest, dim), and what each weighs on the left-hand side and on
@@ -183,7 +198,7 @@ class Solve:
         """The eigenvalues (dim,) and eigenvectors (dim, dim) of what all left-hand sides share but for the
         diagonal."""
         values, basis = np.linalg.eigh(self.unobserved_weight * self.gram.astype(np.float64))
-        return values.astype(np.float32), np.ascontiguousarray(basis, np.float32)
+        return np.maximum(values, 0).astype(np.float32), np.ascontiguousarray(basis, np.float32)
 
     def contributions(self, user: Users, vectors: F32) -> F32 | None:
         usable = self.usable(user.history)

@@ -128,9 +128,8 @@ def test_items_beyond_the_inputs_of_an_encoder_count_for_nothing(kind: str) -> N
     n_items = len(case.items)
     longer = Users.unknown(Ragged.of([[1, n_items + 3, 2], [n_items]]))
     encoded = case.encoder.encode(longer)
-    np.testing.assert_array_equal(
-        encoded.vectors[0], case.encoder.encode(Users.unknown(Ragged.of([[1, 2]]))).vectors[0]
-    )
+    without = case.encoder.encode(Users.unknown(Ragged.of([[1, 2]])))
+    np.testing.assert_allclose(encoded.vectors[0], without.vectors[0], rtol=1e-5, atol=1e-7)
     assert encoded.source.tolist() == [HISTORY, FALLBACK]
     parts = case.encoder.contributions(longer.take(np.array([0])), case.items)
     assert parts is not None

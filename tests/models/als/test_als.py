@@ -233,9 +233,9 @@ def test_contributions_of_the_history_sum_to_the_score() -> None:
     np.testing.assert_allclose(parts.sum(axis=1), scores, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("events", [1, 5, 8, 12])
+@pytest.mark.parametrize("events", [1, 4, 5, 8, 12])
 @pytest.mark.parametrize("kind", [{}, {"disliked_weight": 2.0}, {"confidence": 3.0}])
-def test_a_share_is_what_the_event_gives_the_solution_however_long_the_history(
+def test_vector_and_shares_are_those_of_the_ridge_regression_however_long_the_history(
     kind: Any, events: int
 ) -> None:
     random, dim = np.random.default_rng(events), 8
@@ -255,6 +255,9 @@ def test_a_share_is_what_the_event_gives_the_solution_however_long_the_history(
     wanted = vectors @ np.linalg.solve(matrix, y.T) * right
     shares = encoder.contributions(user, vectors.astype(np.float32))
     np.testing.assert_allclose(shares, wanted, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(
+        encoder.encode(user).vectors[0], np.linalg.solve(matrix, y.T @ right), rtol=1e-3, atol=1e-5
+    )
 
 
 def test_history_items_without_a_vector_are_ignored() -> None:
