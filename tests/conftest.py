@@ -46,6 +46,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "certain: its answer is right for every seed; `-m certain` chooses these"
     )
+    from tests.helpers.databases import copy_new_databases
+
+    copy_new_databases()
     if config.getoption("--seed-shift"):
         shift_seeds(config.getoption("--seed-shift"))
     if config.getoption("--bf16") != "auto":
