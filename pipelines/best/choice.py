@@ -7,10 +7,9 @@ import numpy as np
 from recsys.data.dataset import TEST, VALIDATION, Dataset
 from recsys.data.planted.world import World
 from recsys.data.split.clumped import excess_variance
-from recsys.evaluation.significance import FEW_USERS, paired_gap
+from recsys.evaluation.significance import paired_gap
 from recsys.pipelines.best.ledger import Tried
 from recsys.pipelines.best.mixing import MIXED, PARTS, learned_again, parts_to_learn
-from recsys.pipelines.best.race import SCREEN
 from recsys.pipelines.best.result import Choice
 from recsys.pipelines.best.trials import Trials
 from recsys.pipelines.run.question import ask
@@ -20,7 +19,6 @@ CLUMPS, DRAWN = "clumps", "drawn"
 _AS_DRAWN = 2.0  # variance of the numbers of a published test part, by that of a draw: gowalla has 7.5
 _CLUMPED = 0.2  # of what each user had, where there are no times to cut by
 _FINALISTS = 4
-_SURE = 2.0  # standard errors
 _TWICE = 0.1  # of the time: what the finalists may take on a second part
 _REST = 0.04  # of the time: the tables of the test part, the bundle, the record
 # how much longer the chosen model takes on the test part, which holds the validation part as well
@@ -63,8 +61,7 @@ def _is_drawn(data: Dataset) -> bool:
 
 def choose_model(trials: Trials, other: Trials | None) -> Choice:
     """The model to train: the best that an index can serve, by the part that was searched; what the `other`
-    part says is told beside it. Where hardly anybody was asked, the best of many is the luckiest, and the
-    quickest of the portfolio within two standard errors of it is taken."""
+    part says is told beside it."""
     order = finalists_of(trials)
     relative: dict[str, dict[str, float]] = {one.label: {} for one in order}
     searched = "validation" if other is None else DRAWN if other.part == CLUMPS else CLUMPS
@@ -74,26 +71,11 @@ def choose_model(trials: Trials, other: Trials | None) -> Choice:
         top = max((mean for mean in means.values() if mean == mean), default=1.0) or 1.0
         for label, mean in means.items():
             relative[label][part] = mean / top
-    if np.count_nonzero(~np.isnan(trials.ledger.values(order[0]))) < FEW_USERS:
-        plain = _plain(trials, order[0])
-        order = [plain, *(one for one in order if one.key != plain.key)]
-        relative.setdefault(plain.label, {})
     winner, runner_up = order[0], order[1] if len(order) > 1 else None
     gap, error = 0.0, 0.0
     if runner_up is not None:
         gap, error = paired_gap(trials.ledger.values(winner), trials.ledger.values(runner_up))
     return Choice(winner, relative, runner_up, gap, error)
-
-
-def _plain(trials: Trials, top: Tried) -> Tried:
-    """The quickest model of the portfolio within two paired standard errors of the best, else that itself."""
-    near = [one for one in trials.best() if one.vectors and one.stage == SCREEN and _within(trials, top, one)]
-    return min(near, key=lambda one: one.seconds, default=top)
-
-
-def _within(trials: Trials, top: Tried, one: Tried) -> bool:
-    gap, error = paired_gap(trials.ledger.values(top), trials.ledger.values(one))
-    return gap <= _SURE * error
 
 
 def finalists_of(trials: Trials) -> list[Tried]:

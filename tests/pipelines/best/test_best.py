@@ -364,24 +364,6 @@ def test_what_is_kept_for_the_end_is_what_the_end_takes(tmp_path: Path) -> None:
     assert seconds_to_keep(trials, True) == pytest.approx(1.3 * 40 + rest + 5 + 10 + 20 + 40)
 
 
-@pytest.mark.parametrize(("people", "taken"), [(60, "quick"), (600, "lucky")])
-def test_of_few_people_the_luckiest_is_not_taken_for_the_best(
-    tmp_path: Path, people: int, taken: str
-) -> None:
-    ledger, rng = Ledger(tmp_path, 60), np.random.default_rng(1)
-    noise = rng.normal(0, 1, people)
-    for label, mean, seconds, stage in (
-        ("lucky", 0.45, 9.0, "steps"),
-        ("quick", 0.25, 0.1, "portfolio"),
-        ("slow", 0.26, 5.0, "portfolio"),
-        ("bad", -9.0, 0.0, "portfolio"),
-    ):
-        values = mean + (noise if label == "lucky" else rng.normal(0, 1, people))
-        one = replace(make_tried({"name": label}, float(values.mean())), seconds=seconds, stage=stage)
-        ledger.add(replace(one, mean=mean), values)
-    assert choose_model(Judged(ledger), None).winner.label == taken  # type: ignore[arg-type]
-
-
 def test_a_log_without_times_is_searched_on_a_part_that_is_drawn_as_its_test_part_is(tmp_path: Path) -> None:
     rows = "\n".join(f"u{user},i{(user * 7 + step * 3) % 40}" for user in range(60) for step in range(8))
     (tmp_path / "log.csv").write_text("user_id,item_id\n" + rows)
