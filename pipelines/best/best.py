@@ -20,7 +20,7 @@ from recsys.errors import ModelError
 from recsys.pipelines.best.choice import check_elsewhere, choose_model, parts_of, seconds_to_keep
 from recsys.pipelines.best.facts import Facts, facts_of
 from recsys.pipelines.best.ledger import Ledger, open_ledger
-from recsys.pipelines.best.mixing import SPACES, mix_narrow, mix_spaces
+from recsys.pipelines.best.mixing import mix_narrow, mix_spaces, spaces_to_mix
 from recsys.pipelines.best.page import page
 from recsys.pipelines.best.race import Passed, refine_best, screen_portfolio
 from recsys.pipelines.best.result import Asked, Best, Choice
@@ -159,6 +159,6 @@ def _finish(
         metrics={asked.metric: choice.winner.mean, "models": len(best.tried), "seconds": best.seconds},
         files=[config, best.page, data_file],
     )
-    trials.ledger.forget_vectors({one.key for one in trials.spaces()[:SPACES]})
+    trials.ledger.forget_vectors({one.key for one in spaces_to_mix(trials)})
     trials.ledger.finish()
     return best

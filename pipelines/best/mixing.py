@@ -141,15 +141,18 @@ def _weigh(judge: Judge, chosen: Sequence[tuple[_Part, float]], part: _Part) -> 
     return fine[weight], weight, part
 
 
+def spaces_to_mix(trials: Trials) -> list[Tried]:
+    """The best of each family, and the next best after them, a few at most; the best of all first."""
+    learned = trials.spaces()
+    firsts = list({one.family: one for one in reversed(learned)}.values())
+    rest = [one for one in learned if one not in firsts]
+    return [*sorted(firsts, key=lambda one: -one.mean), *rest][:SPACES]
+
+
 def _spaces(trials: Trials) -> list[_Part]:
-    """The best space of each family, and the next best after them, as far as they are kept; the best of all
-    first."""
-    kept = trials.spaces()
-    firsts = list({one.family: one for one in reversed(kept)}.values())
-    rest = [one for one in kept if one not in firsts]
-    taken = [*sorted(firsts, key=lambda one: -one.mean), *rest][:SPACES]
+    """Of the spaces to mix, those that are kept."""
     train, spaces = trials.run.holdout.train, list[_Part]()
-    for one in taken:
+    for one in spaces_to_mix(trials):
         if (learned := trials.ledger.load_learned(one)) is not None:
             spaces.append(_Part(one, learned, score_spread(learned, train, seed=trials.run.settings.seed)))
     return spaces

@@ -18,7 +18,7 @@ from recsys.pipelines.best.best import width_limit
 from recsys.pipelines.best.choice import CLUMPS, DRAWN, choose_model, parts_of, seconds_to_keep
 from recsys.pipelines.best.facts import Facts, facts_of
 from recsys.pipelines.best.ledger import LINES, Ledger, Tried, key_of, open_ledger
-from recsys.pipelines.best.mixing import mix_spaces
+from recsys.pipelines.best.mixing import mix_spaces, spaces_to_mix
 from recsys.pipelines.best.page import _both_parts, _short_of_time
 from recsys.pipelines.best.portfolio import Entry, plan, portfolio, space_for
 from recsys.pipelines.best.race import refine_best, screen_portfolio
@@ -323,6 +323,23 @@ class Judged:
 
     def find_earlier(self, model: dict) -> Tried | None:
         return self.ledger.tried.get(key_of(model, 1.0, self.part))
+
+
+def test_what_may_stand_side_by_side_is_the_best_of_each_family_first(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, 60)
+    for dim in range(1, 9):
+        ledger.add(make_tried({"name": "als", "dim": dim}, 0.1 * dim), np.full(3, 0.1 * dim))
+    for name, mean in (("bpr", 0.05), ("spectral", 0.07)):
+        ledger.add(make_tried({"name": name}, mean), np.full(3, mean))
+    trials: Any = Judged(ledger)
+    assert [one.model.get("dim", one.family) for one in spaces_to_mix(trials)] == [
+        8,
+        "spectral",
+        "bpr",
+        7,
+        6,
+        5,
+    ]
 
 
 def test_where_two_parts_disagree_the_searched_one_decides_and_both_are_told(tmp_path: Path) -> None:
