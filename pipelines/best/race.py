@@ -19,6 +19,7 @@ _SAMPLED = 60_000  # events of a first sample
 _WHOLE = 250_000  # events up to which everybody is learned from at once
 _QUICK_WHOLE = 3_000_000  # the same for what is quick
 _DEAR = 0.4  # of the time that is left for the portfolio: what one model of it may take
+_DEAR_OF_ORDER = 0.7  # the same for the first model of sequences, where order tells
 _SHARES = (0.6, 0.3, 0.1)  # of the time for steps, by the rank of a family among those that are not done
 _RADII = (1.0, 0.5)
 _FACTOR = 3.0  # by which a step of radius 1 changes what is searched by its logarithm
@@ -78,7 +79,7 @@ def _better_on_sample(
         if trials.find_earlier(entry.model, share) is None and left <= 0:
             passed.append(Passed(entry.label, _TOO_LATE))
             continue
-        within_s = _DEAR * left * share
+        within_s = _dear(trials, entry) * left * share
         one = trials.try_model(entry.label, entry.model, SCREEN, share, within_s, shorten=True)
         _note_epochs(entry, one, passed)
         if one.reason is None:
@@ -105,7 +106,8 @@ def _learn_all(trials: Trials, entries: Sequence[Entry], until: float, passed: l
         if trials.find_earlier(entry.model) is None and left <= 0:
             passed.append(Passed(entry.label, _TOO_LATE))
             continue
-        one = trials.try_model(entry.label, entry.model, SCREEN, within_s=_DEAR * left, shorten=True)
+        within_s = _dear(trials, entry) * left
+        one = trials.try_model(entry.label, entry.model, SCREEN, within_s=within_s, shorten=True)
         _note_epochs(entry, one, passed)
         if trials.find_earlier(entry.model) is None and one.reason is not None:
             passed.append(Passed(entry.label, f"{one.reason}, and {left:,.0f} s were left for the portfolio"))
@@ -119,6 +121,13 @@ def _in_turn(trials: Trials, entries: Sequence[Entry]) -> Iterator[Entry]:
         of_order = [entry for entry in waiting if entry.family in _OF_ORDER]
         ahead = bool(of_order) and waiting[0].family not in _QUICK and _order_tells(trials)
         yield waiting.pop(waiting.index(of_order[0]) if ahead else 0)
+
+
+def _dear(trials: Trials, entry: Entry) -> float:
+    """What it may take of the time that is left: the first model of sequences most of it, where order
+    tells."""
+    first = entry.family in _OF_ORDER and not any(one.family in _OF_ORDER for one in trials.best())
+    return _DEAR_OF_ORDER if first and _order_tells(trials) else _DEAR
 
 
 def _order_tells(trials: Trials) -> bool:
