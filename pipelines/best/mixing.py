@@ -121,7 +121,7 @@ def _choose_parts(trials: Trials, max_dim: int | None, until: float) -> list[tup
         if not weighed:
             break
         figure, weight, part = max(weighed, key=lambda one: one[0])
-        if figure <= (1 + _WORTH) * best:
+        if not figure > (1 + _WORTH) * best:  # nor where nobody could be asked
             break
         best, chosen = figure, [*chosen, (part, weight)]
         spaces = [one for one in spaces if one is not part]
