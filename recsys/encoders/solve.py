@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _BLOCK_BYTES = 64 << 20
+_SHORT = 0.75  # of the width: up to so many events a system as large as the history is the quicker one
 
 
 class Solve:
@@ -119,6 +120,8 @@ class Solve:
         if by_table.all():
             return Encoded(vectors, np.zeros(len(users), np.int8))  # USER_ROW
         users = users.with_events(self.usable(users.history))
+        if len(users) == 1:
+            return label_sources(self._solve(users), by_table)
         rest = np.flatnonzero(~by_table)
         rest = rest[
             np.argsort(users.history.lengths[rest], kind="stable")
@@ -129,7 +132,7 @@ class Solve:
 
     def _solve(self, users: Users) -> F32:
         inputs, left, weights = self._pad_histories(users)
-        if 2 * inputs.shape[1] <= self.dim:
+        if inputs.shape[1] <= _SHORT * self.dim:
             return self._solve_by_events(inputs, left, weights)
         matrices = self._matrices(inputs, left)
         right = np.matmul(weights[:, None, :], inputs)[:, 0]  # (n, dim)
