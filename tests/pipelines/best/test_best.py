@@ -57,6 +57,14 @@ def world_run(*changes: str) -> Run:
     return ask(parts_of(settings, data)[0], steps, read_world, data)
 
 
+def test_only_values_that_items_share_are_parts_of_an_id() -> None:
+    brand, price = {"column": "brand", "kind": "category"}, {"column": "price", "kind": "number"}
+    for columns, parts in (((brand, price), [brand]), ((price,), None)):
+        facts = replace(FACTS, times=True, ordered=True, item_features=columns)
+        models = [dict(entry.model) for entry in portfolio(facts, None) if entry.family == "fasttext"]
+        assert [model["item_features"] for model in models] == ([parts] if parts else [])
+
+
 @pytest.mark.parametrize("ordered", [True, False])
 @pytest.mark.parametrize("described", [True, False])
 @pytest.mark.parametrize("max_dim", [None, 3, 40])
