@@ -35,8 +35,8 @@ class Embeddings:
         if not np.isfinite(self.items).all():
             row = int(np.argmax(~np.isfinite(self.items).all(axis=1)))
             raise ModelError(
-                f"item vectors must be finite; row {row} is not. Training diverged: raise the regularization, "
-                "lower the learning rate, or leave numbers out of the features."
+                f"item vectors must be finite; row {row} is not. Training diverged: raise the "
+                "regularization, lower the learning rate, or leave numbers out of the features."
             )
 
     @property
