@@ -76,7 +76,7 @@ def singles() -> list[Candidate]:
 
 def mixtures(best: Sequence[tuple[str, int]]) -> list[Candidate]:
     """Of two and three of these, the first of them with the largest weight."""
-    found = [
+    mixed = [
         Candidate(pair, weights)
         for pair in itertools.permutations(best, 2)
         for weights in ((1.0, 0.3), (1.0, 1.0))
@@ -84,12 +84,12 @@ def mixtures(best: Sequence[tuple[str, int]]) -> list[Candidate]:
     ]
     for parts in itertools.permutations(best, 3):
         if parts[1] < parts[2]:
-            found.append(Candidate(parts, (1.0, 0.3, 0.3)))
+            mixed.append(Candidate(parts, (1.0, 0.3, 0.3)))
         if parts[0] < parts[1]:
-            found.append(Candidate(parts, (1.0, 1.0, 0.3)))
+            mixed.append(Candidate(parts, (1.0, 1.0, 0.3)))
         if parts[0] < parts[1] < parts[2]:
-            found.append(Candidate(parts, (1.0, 1.0, 1.0)))
-    return found
+            mixed.append(Candidate(parts, (1.0, 1.0, 1.0)))
+    return mixed
 
 
 class Judged:
