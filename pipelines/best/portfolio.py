@@ -106,9 +106,6 @@ def _list_factorizing(facts: Facts) -> Iterator[Entry]:
         "spectral", {"name": "spectral", "dim": 256}, "seconds, and close to what is learned on gowalla"
     )
     many = facts.items > _MANY_ITEMS
-    if many:
-        wide = {"name": "spectral", "dim": 1024, "exponent": 0.6}
-        yield Entry("spectral, wide", wide, "a part of the best mixture on gowalla")
     strong = {"name": "spectral", "dim": 64, "exponent": 0.4, "filter": 0.5, "half_life": 4.0}
     yield Entry("spectral, narrow", strong, "won on ml-100k among factorizations without learning")
     for weight, ridge, dim, life in (
@@ -137,6 +134,9 @@ def _list_factorizing(facts: Facts) -> Iterator[Entry]:
         yield Entry(
             "co-occurrence, 256", pairs | {"half_life": 2.5}, "a part of the best mixtures of sequences"
         )
+    if many:
+        wide = {"name": "spectral", "dim": 1024, "exponent": 0.6}
+        yield Entry("spectral, wide", wide, "a part of the best mixture on gowalla")
 
 
 def _list_learning(facts: Facts) -> Iterator[Entry]:

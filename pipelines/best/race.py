@@ -1,17 +1,14 @@
 """The race of a search: a portfolio on a sample of people, the better half on everybody, and steps from the
 best."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from math import exp, log
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from recsys.models.registry import model_class
-from recsys.models.search import Choices, Space, Span
 from recsys.pipelines.best.facts import Facts
 from recsys.pipelines.best.ledger import Tried
 from recsys.pipelines.best.portfolio import Entry, portfolio, space_for
+from recsys.pipelines.best.steps import steps_from, whole_settings, worse_last
 from recsys.pipelines.best.trials import Trials, base_label
-from recsys.pipelines.search.space import value_at
 
 SCREEN, STEPS = "portfolio", "steps"
 _TOO_LATE = "the time for the portfolio was over"
@@ -21,12 +18,6 @@ _QUICK_WHOLE = 3_000_000  # the same for what is quick
 _DEAR = 0.4  # of the time that is left for the portfolio: what one model of it may take
 _DEAR_OF_ORDER = 0.7  # the same for the first model of sequences, where order tells
 _SHARES = (0.6, 0.3, 0.1)  # of the time for steps, by the rank of a family among those that are not done
-_RADII = (1.0, 0.5)
-_FACTOR = 3.0  # by which a step of radius 1 changes what is searched by its logarithm
-_PART = 0.2  # of its range that it changes what is searched as it is
-_OF_EPOCHS = 1.6  # the same of epochs
-# what matters most, where a family has it
-_FIRST = ("unobserved_weight", "temperature", "regularization", "dim")
 _QUICK = (
     "popularity",
     "own_history",
@@ -38,9 +29,6 @@ _QUICK = (
     "cooccurrence_svd",
 )
 _OF_ORDER = ("sequence",)
-_OF_SIZE = ("dim", "epochs")  # other settings are about as good whatever these are
-_CLEARLY = 2.0  # standard errors
-_WORTH = 0.25  # standard errors that a step has to bring for the next to go on in its direction
 
 
 class Passed(NamedTuple):
@@ -106,7 +94,11 @@ def _learn_all(trials: Trials, entries: Sequence[Entry], until: float, passed: l
         if trials.find_earlier(entry.model) is None and left <= 0:
             passed.append(Passed(entry.label, _TOO_LATE))
             continue
-        within_s = _dear(trials, entry) * left
+        within_s, least_s = _dear(trials, entry) * left, _least_seconds(trials, entry)
+        if trials.find_earlier(entry.model) is None and least_s > within_s:
+            reason = f"would take {least_s:,.0f} s, and {left:,.0f} s were left for the portfolio"
+            passed.append(Passed(entry.label, reason))
+            continue
         one = trials.try_model(entry.label, entry.model, SCREEN, within_s=within_s, shorten=True)
         _note_epochs(entry, one, passed)
         if trials.find_earlier(entry.model) is None and one.reason is not None:
@@ -128,6 +120,18 @@ def _dear(trials: Trials, entry: Entry) -> float:
     tells."""
     first = entry.family in _OF_ORDER and not any(one.family in _OF_ORDER for one in trials.best())
     return _DEAR_OF_ORDER if first and _order_tells(trials) else _DEAR
+
+
+def _least_seconds(trials: Trials, entry: Entry) -> float:
+    """What a model without epochs, which nothing gives up on the way, takes at least, by narrower ones of its
+    family; 0 where none is known."""
+    dim = entry.model.get("dim", 0)
+    if "epochs" in whole_settings(entry.model):
+        return 0.0
+    narrower = [
+        one for one in trials.best() if one.family == entry.family and one.model.get("dim", dim) < dim
+    ]
+    return max((one.seconds * dim / one.model["dim"] for one in narrower), default=0.0)
 
 
 def _order_tells(trials: Trials) -> bool:
@@ -160,7 +164,7 @@ def refine_best(trials: Trials, facts: Facts, max_dim: int | None, until: Callab
         family = min(had, key=had.__getitem__)
         best = families[family]
         left = until() - trials.ledger.spent
-        steps = _worse_last(trials, best, _steps(trials, best, space_for(family, facts, max_dim)))
+        steps = worse_last(trials, best, steps_from(trials, best, space_for(family, facts, max_dim)))
         if (step := next((one for one in steps if best.seconds * one.dearer <= left), None)) is None:
             done.add(family)
             continue
@@ -200,92 +204,3 @@ def _seconds(trials: Trials, family: str) -> float:
     return sum(
         one.seconds for one in trials.ledger.tried.values() if one.stage == STEPS and one.family == family
     )
-
-
-class _Step(NamedTuple):
-    """Settings a step away. changed: in which setting, behind the sign of the step; dearer: how many times as
-    long they take."""
-
-    model: dict[str, Any]
-    changed: str
-    dearer: float
-
-
-def _steps(trials: Trials, best: Tried, space: Space) -> Iterator[_Step]:
-    """The models around the best one that were not tried; first those that go on as it was come upon, if that
-    was worth it, and none that goes back."""
-    full, rank = _full(best.model), {field: place for place, field in enumerate(_FIRST)}
-    fields = sorted(space, key=lambda field: rank.get(field, len(rank)))
-    came, came_by = best.changed[1:], -1 if best.changed[:1] == "-" else 1
-    if came in fields:
-        start = fields.index(came) + (0 if _was_worth(trials, best) else 1)
-        fields = fields[start:] + fields[:start]
-    for radius in _RADII:
-        for field in fields:
-            one, old = space[field], value_at(full, field)
-            for direction in (came_by, -came_by) if field == came else (1, -1):
-                if radius == 1 and field == came and direction != came_by:
-                    continue
-                value = _move_value(one, old, direction * radius, field)
-                if (value is None and not isinstance(one, Choices)) or value == old:
-                    continue
-                model = dict(best.model) | {field: value}
-                if trials.find_earlier(model) is not None or not _is_accepted(model):
-                    continue
-                changed = f"{'-' if direction < 0 else '+'}{field}"
-                yield _Step(model, changed, float(value) / old if field in ("dim", "epochs") else 1.0)
-
-
-def _worse_last(trials: Trials, best: Tried, steps: Iterable[_Step]) -> list[_Step]:
-    """The steps in their order, last those which led to something clearly worse from another width or from
-    other epochs."""
-    worse = [_but_size(one.model) for one in trials.spaces() if one.mean < best.mean - _CLEARLY * best.error]
-    return sorted(steps, key=lambda step: step.changed[1:] not in _OF_SIZE and _but_size(step.model) in worse)
-
-
-def _but_size(model: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in model.items() if name not in _OF_SIZE}
-
-
-def _was_worth(trials: Trials, best: Tried) -> bool:
-    """Whether the best model of a family is clearly better than its previous best."""
-    earlier = [one.mean for one in trials.spaces() if one.family == best.family and one.at < best.at]
-    return not earlier or best.mean - max(earlier) > _WORTH * best.error
-
-
-def _full(model: Mapping[str, Any]) -> dict[str, Any]:
-    own = {key: value for key, value in model.items() if key != "name"}
-    settings: dict[str, Any] = model_class(model["name"]).Settings(**own).model_dump(mode="json")
-    return settings
-
-
-def _is_accepted(model: Mapping[str, Any]) -> bool:
-    """Whether the learner accepts this combination of settings."""
-    try:
-        _full(model)
-    except ValueError:
-        return False
-    return True
-
-
-def _move_value(one: Span | Choices, value: Any, by: float, field: str) -> Any:
-    """The value one step away; unchanged at the end of the range."""
-    if isinstance(one, Choices):
-        return _next_choice(one.values, value, by) if abs(by) == 1 else value
-    if value is None or (one.log and value <= 0):
-        return value
-    if one.log:
-        moved = exp(log(value) + by * log(_OF_EPOCHS if field == "epochs" else _FACTOR))
-    else:
-        moved = value + by * _PART * (one.high - one.low)
-    moved = min(max(moved, min(one.low, value)), max(one.high, value))
-    return round(moved) if isinstance(value, int) else float(f"{moved:.3g}")
-
-
-def _next_choice(values: Sequence[Any], value: Any, by: float) -> Any:
-    """The choice that follows, or, for one that is not among them, the nearest above or below."""
-    if value in values:
-        at = values.index(value) + (1 if by > 0 else -1)
-        return values[at] if 0 <= at < len(values) else value
-    beyond = [one for one in values if isinstance(one, int | float) and (one > value) == (by > 0)]
-    return (min(beyond) if by > 0 else max(beyond)) if beyond else value

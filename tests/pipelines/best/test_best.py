@@ -23,6 +23,7 @@ from recsys.pipelines.best.page import _both_parts, _short_of_time
 from recsys.pipelines.best.portfolio import Entry, plan, portfolio, space_for
 from recsys.pipelines.best.race import refine_best, screen_portfolio
 from recsys.pipelines.best.result import Asked
+from recsys.pipelines.best.steps import _CLEARLY, Step, worse_last
 from recsys.pipelines.best.trials import Trials
 from recsys.pipelines.console import Steps
 from recsys.pipelines.run.question import ask, read
@@ -197,6 +198,28 @@ def test_sequences_come_before_what_learns_for_long_where_order_tells(
         assert race._dear(trials, entries[3]) == 0.4
 
 
+@pytest.mark.parametrize(("left", "taken"), [(300, False), (500, True)])
+def test_what_nothing_ends_on_the_way_is_not_begun_where_narrower_ones_say_that_it_takes_too_long(
+    tmp_path: Path, left: float, taken: bool
+) -> None:
+    begun, passed = list[str](), list[race.Passed]()
+
+    class Trying(Judged):
+        def try_model(self, label: str, model: Any, *_: Any, **__: Any) -> Tried:
+            begun.append(label)
+            return make_tried(model, 0.1, label=label)
+
+    ledger = Ledger(tmp_path, 1e9)
+    narrow = replace(make_tried({"name": "spectral", "dim": 64}, 0.1), seconds=10.0, at=0.0)
+    ledger.add(narrow, np.full(3, 0.1))
+    wide = Entry("wide", {"name": "spectral", "dim": 1024}, "")
+    epochs = Entry("als", {"name": "als", "dim": 1024}, "")  # what has epochs is given up on the way
+    trials: Any = Trying(ledger)
+    race._learn_all(trials, [wide, epochs], ledger.spent + left, passed)
+    assert begun == (["wide", "als"] if taken else ["als"])
+    assert taken != any("would take 160 s" in one.reason for one in passed)
+
+
 @pytest.mark.parametrize("very_long", [False, True])
 def test_what_is_quick_is_tried_on_everybody_and_the_better_half_of_the_rest_on_a_sample_first(
     home: Path, monkeypatch: pytest.MonkeyPatch, very_long: bool
@@ -257,13 +280,13 @@ def test_a_step_that_is_too_dear_does_not_end_the_steps_of_its_family(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     peak = {"name": "tests.helpers.tuned:Peak", "x": 6.0, "epochs": 2, "slow": 0.05}
-    dear, cheap = race._Step(peak | {"x": 1.0}, "-x", 1e6), race._Step(peak | {"x": 4.0}, "-x", 1.0)
+    dear, cheap = Step(peak | {"x": 1.0}, "-x", 1e6), Step(peak | {"x": 4.0}, "-x", 1.0)
 
     def steps(trials: Trials, best: Tried, space: Any) -> Any:
         return (one for one in (dear, cheap) if trials.find_earlier(one.model) is None)
 
     monkeypatch.setattr(race, "portfolio", lambda facts, max_dim: [Entry("peak", peak, "")])
-    monkeypatch.setattr(race, "_steps", steps)
+    monkeypatch.setattr(race, "steps_from", steps)
     run = world_run()
     with open_ledger(home / "s", 60) as ledger:
         trials = Trials(run, "ndcg_at_10", ledger)
@@ -281,14 +304,14 @@ def test_a_step_that_was_clearly_worse_from_another_width_is_tried_last(tmp_path
             ledger.add(make_tried(one, mean), np.full(3, mean))
         trials, best = Judged(ledger), make_tried(model(64, 1.0), 0.12)
         steps = [
-            race._Step(model(64, 0.3), "-unobserved_weight", 1.0),
-            race._Step(model(64, 3.0), "+unobserved_weight", 1.0),
-            race._Step(model(128, 1.0), "+dim", 2.0),
+            Step(model(64, 0.3), "-unobserved_weight", 1.0),
+            Step(model(64, 3.0), "+unobserved_weight", 1.0),
+            Step(model(128, 1.0), "+dim", 2.0),
         ]
-        assert race._worse_last(trials, best, steps) == [*steps[1:], steps[0]]
+        assert worse_last(trials, best, steps) == [*steps[1:], steps[0]]
         near = ledger.add(make_tried(model(32, 3.0), 0.101), np.full(3, 0.1))
-        assert near.mean > best.mean - race._CLEARLY * best.error
-        assert race._worse_last(trials, best, steps) == [*steps[1:], steps[0]]
+        assert near.mean > best.mean - _CLEARLY * best.error
+        assert worse_last(trials, best, steps) == [*steps[1:], steps[0]]
 
 
 def test_a_second_copy_of_a_space_adds_nothing_and_is_not_taken(home: Path) -> None:
