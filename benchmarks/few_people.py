@@ -69,8 +69,8 @@ class Candidate(NamedTuple):
 def singles() -> list[Candidate]:
     return [
         Candidate(((family, number),), (1.0,))
-        for family, all_ in FAMILIES.items()
-        for number in range(len(all_))
+        for family, settings in FAMILIES.items()
+        for number in range(len(settings))
     ]
 
 

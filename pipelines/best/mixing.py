@@ -166,9 +166,9 @@ def _together(chosen: Sequence[tuple[_Part, float]]) -> Embeddings:
 
 def _judge_of_some(trials: Trials) -> Judge:
     """A judge of everybody, or of some drawn people where there are many."""
-    run, asked = trials.run, len(trials.run.holdout.user)
+    run, people = trials.run, len(trials.run.holdout.user)
     most = max(1_000, min(_ASKED, _SCORES // max(run.data.n_items, 1)))
-    if asked <= most:
+    if people <= most:
         return trials.judge
-    rows = generator(run.settings.seed, "asked about a mixture").choice(asked, most, replace=False)
+    rows = generator(run.settings.seed, "asked about a mixture").choice(people, most, replace=False)
     return Judge(replace(run, holdout=run.holdout.take(np.sort(rows))), trials.metric)

@@ -73,6 +73,7 @@ def _was_worth(trials: Trials, best: Tried) -> bool:
 
 
 def whole_settings(model: Mapping[str, Any]) -> dict[str, Any]:
+    """All settings of a model, defaults among them. Raises ValueError where the learner refuses them."""
     own = {key: value for key, value in model.items() if key != "name"}
     settings: dict[str, Any] = model_class(model["name"]).Settings(**own).model_dump(mode="json")
     return settings
