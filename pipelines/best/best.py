@@ -20,9 +20,9 @@ from recsys.errors import ModelError
 from recsys.pipelines.best.choice import check_elsewhere, choose_model, parts_of, seconds_to_keep
 from recsys.pipelines.best.facts import Facts, facts_of
 from recsys.pipelines.best.ledger import Ledger, open_ledger
-from recsys.pipelines.best.mixing import mix_narrow, mix_spaces, spaces_to_mix
+from recsys.pipelines.best.mixing import learned_before, mix_narrow, mix_spaces, spaces_to_mix
 from recsys.pipelines.best.page import page
-from recsys.pipelines.best.race import Passed, refine_best, screen_portfolio
+from recsys.pipelines.best.race import Passed, portfolio_share, refine_best, screen_portfolio
 from recsys.pipelines.best.result import Asked, Best, Choice
 from recsys.pipelines.best.trials import Trials
 from recsys.pipelines.console import Steps
@@ -38,7 +38,7 @@ from recsys.pipelines.tracking.store import store
 from recsys.pipelines.tracking.trial_runs import Nested
 from recsys.seeding import generator
 
-_PORTFOLIO, _MIXING = 0.5, 0.12  # of the time
+_MIXING = 0.12  # of the time
 _STATED = {"prepare", "split", "seen", "fallback_days", "seed", "columns"}  # what figures depend on
 _QUERIES = 50
 
@@ -66,7 +66,12 @@ def best(
         elif ledger.tried:
             steps.say(f"Going on after {len(ledger.tried)} models and {ledger.spent:,.0f} s.")
         trials = Trials(run, asked.metric, ledger)
-        passed = screen_portfolio(trials, facts, max_dim, ledger.spent + _PORTFOLIO * ledger.left)
+        spent, left = ledger.spent, ledger.left
+
+        def portfolio_end() -> float:
+            return spent + portfolio_share(trials) * left
+
+        passed = screen_portfolio(trials, facts, max_dim, portfolio_end)
         if not trials.spaces():
             raise ModelError(_nothing(ledger))
 
@@ -75,7 +80,7 @@ def best(
 
         refine_best(trials, facts, max_dim, steps_end)
         if passed and ledger.spent < steps_end():  # what was too dear for its part of the time
-            passed = screen_portfolio(trials, facts, max_dim, steps_end())
+            passed = screen_portfolio(trials, facts, max_dim, steps_end)
             refine_best(trials, facts, max_dim, steps_end)
         mix_spaces(trials, ledger.seconds - seconds_to_keep(trials, second is not None), max_dim)
         if max_dim is not None:
@@ -137,7 +142,8 @@ def _finish(
     write_config(config, config_text(judged, full_settings(model["name"], own), list(own), head))
     nested = Nested(trials.run)
     run_id = nested.open(f"best of {data.name}")
-    trained = train(ask(judged, steps, world, data))
+    run = ask(judged, steps, world, data)
+    trained = train(run, learned=learned_before(trials, choice.winner, run.holdout.train))
     best = Best(
         trials.run.title,
         facts,

@@ -108,16 +108,22 @@ def check_elsewhere(
 
 
 def seconds_to_keep(trials: Trials, twice: bool) -> float:
-    """Seconds to keep for what comes last: the chosen model learned and judged once more, and, where the
-    finalists are judged `twice`, some of the time for that.
+    """Seconds to keep for what comes last: the chosen model learned and judged once more, or, where the
+    judged model learns from no more than was searched on, judged alone; and, where the finalists are judged
+    `twice`, some of the time for that.
 
     Until spaces were put side by side, the chosen model is taken to be as dear as the best of three families
     together.
     """
     finalists = finalists_of(trials)
-    costs = [_seconds(parts_to_learn(trials, one)) for one in finalists]
+    if trials.run.settings.split.learn_validation:
+        costs = [_seconds(parts_to_learn(trials, one)) for one in finalists]
+        together = _seconds(finalists[:PARTS])
+    else:
+        costs = [one.judging_s for one in finalists]
+        together = sum(one.judging_s for one in finalists[:PARTS])
     if not any(one.family == MIXED for one in finalists):
-        costs.append(_seconds(finalists[:PARTS]))
+        costs.append(together)
     again = _AGAIN * max(costs, default=0.0) + _REST * trials.ledger.seconds
     return again + (min(_seconds(finalists), _TWICE * trials.ledger.seconds) if twice else 0.0)
 

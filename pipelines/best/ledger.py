@@ -28,8 +28,8 @@ class Tried:
     share: of the people that it learned from. part: which validation part it was judged on, where it is not
     the first. changed: in a step, the setting that was changed, behind the sign of the step. mean: of the
     metric over the users who were asked about; error: its standard error. seconds: of learning and judging;
-    at: of the whole search when it ended. vectors: whether an index can serve it. reason: why it failed, else
-    None.
+    judging_s: of judging alone; at: of the whole search when it ended. vectors: whether an index can serve
+    it. reason: why it failed, else None.
     """
 
     key: str
@@ -45,6 +45,7 @@ class Tried:
     reason: str | None = None
     part: str = ""
     changed: str = ""
+    judging_s: float = 0.0
 
     @property
     def family(self) -> str:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from recsys.data.dataset import Dataset
 from recsys.models.mixture import score_spread
 from recsys.models.registry import model_class
 from recsys.pipelines.best.ledger import Tried
@@ -76,14 +77,20 @@ def learned_again(trials: Trials, one: Tried, elsewhere: Trials) -> Tried:
     if one.family != MIXED:
         return elsewhere.try_model(one.label, one.model, ELSEWHERE)
     parts = [elsewhere.try_model(_label(trials, model), model, ELSEWHERE) for model in one.model["parts"]]
-    spaces = [elsewhere.ledger.load_learned(part) for part in parts]
-    train, seed = elsewhere.run.holdout.train, elsewhere.run.settings.seed
-    whole = [
-        (_Part(part, space, score_spread(space, train, seed=seed)), weight)
-        for part, space, weight in zip(parts, spaces, one.model["weights"], strict=True)
-        if space is not None
-    ]
+    whole = _weighted(elsewhere, parts, one.model["weights"])
     return elsewhere.judge_mixture(one.label, one.model, _together(whole), ELSEWHERE)
+
+
+def learned_before(trials: Trials, one: Tried, train: Dataset) -> Embeddings | None:
+    """What the search learned for a model, if that was from the same data; None where it was not, or is not
+    kept."""
+    if train.digest != trials.run.holdout.train.digest:
+        return None
+    if one.family != MIXED:
+        return trials.ledger.load_learned(one)
+    parts = [trials.find_earlier(model) for model in one.model["parts"]]
+    whole = _weighted(trials, parts, one.model["weights"])
+    return _together(whole) if len(whole) == len(parts) else None
 
 
 def parts_to_learn(trials: Trials, one: Tried) -> list[Tried]:
@@ -151,11 +158,23 @@ def spaces_to_mix(trials: Trials) -> list[Tried]:
 
 def _spaces(trials: Trials) -> list[_Part]:
     """Of the spaces to mix, those that are kept."""
-    train, spaces = trials.run.holdout.train, list[_Part]()
-    for one in spaces_to_mix(trials):
-        if (learned := trials.ledger.load_learned(one)) is not None:
-            spaces.append(_Part(one, learned, score_spread(learned, train, seed=trials.run.settings.seed)))
-    return spaces
+    return [part for one in spaces_to_mix(trials) if (part := _part(trials, one)) is not None]
+
+
+def _weighted(
+    trials: Trials, parts: Sequence[Tried | None], weights: Sequence[float]
+) -> list[tuple[_Part, float]]:
+    """Those of these spaces that are kept, with their weights."""
+    spaces = [_part(trials, one) for one in parts]
+    return [(part, weight) for part, weight in zip(spaces, weights, strict=True) if part is not None]
+
+
+def _part(trials: Trials, one: Tried | None) -> _Part | None:
+    """A space that was learned, as a part; None where it is not kept."""
+    if one is None or (learned := trials.ledger.load_learned(one)) is None:
+        return None
+    spread = score_spread(learned, trials.run.holdout.train, seed=trials.run.settings.seed)
+    return _Part(one, learned, spread)
 
 
 def _together(chosen: Sequence[tuple[_Part, float]]) -> Embeddings:

@@ -15,6 +15,8 @@ _TOO_LATE = "the time for the portfolio was over"
 _SAMPLED = 60_000  # events of a first sample
 _WHOLE = 250_000  # events up to which everybody is learned from at once
 _QUICK_WHOLE = 3_000_000  # the same for what is quick
+_PORTFOLIO = 0.5  # of all the time
+_PORTFOLIO_OF_ORDER = 0.75  # where order tells: models of sequences are dear, and their first settings good
 _DEAR = 0.4  # of the time that is left for the portfolio: what one model of it may take
 _DEAR_OF_ORDER = 0.7  # the same for the first model of sequences, where order tells
 _SHARES = (0.6, 0.3, 0.1)  # of the time for steps, by the rank of a family among those that are not done
@@ -38,10 +40,12 @@ class Passed(NamedTuple):
     reason: str
 
 
-def screen_portfolio(trials: Trials, facts: Facts, max_dim: int | None, until: float) -> list[Passed]:
+def screen_portfolio(
+    trials: Trials, facts: Facts, max_dim: int | None, until: Callable[[], float]
+) -> list[Passed]:
     """Tries the portfolio: what is quick first; of the rest, where there are many people, the better half on
-    a sample of them and the best of each family; as far as the seconds of the ledger's clock reach. Returns
-    what was passed over.
+    a sample of them and the best of each family; until some second of the ledger's clock. Returns what was
+    passed over.
 
     Of a very long log the quick ones begin on the sample as well, though of a few people narrow models look
     better than they are of many.
@@ -56,14 +60,19 @@ def screen_portfolio(trials: Trials, facts: Facts, max_dim: int | None, until: f
     return passed
 
 
+def portfolio_share(trials: Trials) -> float:
+    """The part of all the time that the portfolio may take, by what was tried so far."""
+    return _PORTFOLIO_OF_ORDER if _order_tells(trials) else _PORTFOLIO
+
+
 def _better_on_sample(
-    trials: Trials, entries: Sequence[Entry], share: float, until: float, passed: list[Passed]
+    trials: Trials, entries: Sequence[Entry], share: float, until: Callable[[], float], passed: list[Passed]
 ) -> list[Entry]:
     """The better half of the entries on a share of the people, and the best of each family, the best first;
     why the others are out is added to `passed`."""
     done = list[tuple[Entry, Tried]]()
     for entry in entries:
-        left = until - trials.ledger.spent
+        left = until() - trials.ledger.spent
         if trials.find_earlier(entry.model, share) is None and left <= 0:
             passed.append(Passed(entry.label, _TOO_LATE))
             continue
@@ -86,11 +95,13 @@ def _better_on_sample(
     return better
 
 
-def _learn_all(trials: Trials, entries: Sequence[Entry], until: float, passed: list[Passed]) -> None:
-    """Tries entries on everybody, as far as the seconds of the ledger's clock reach; what is passed over is
-    added to `passed`."""
+def _learn_all(
+    trials: Trials, entries: Sequence[Entry], until: Callable[[], float], passed: list[Passed]
+) -> None:
+    """Tries entries on everybody, until some second of the ledger's clock; what is passed over is added to
+    `passed`."""
     for entry in _in_turn(trials, entries):
-        left = until - trials.ledger.spent
+        left = until() - trials.ledger.spent
         if trials.find_earlier(entry.model) is None and left <= 0:
             passed.append(Passed(entry.label, _TOO_LATE))
             continue

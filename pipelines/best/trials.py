@@ -77,12 +77,17 @@ class Trials:
             return replace(blank, seconds=outcome.seconds, reason=f"would take {outcome.expected_s:,.0f} s")
         values = outcome.values[~np.isnan(outcome.values)]
         mean = float(values.mean()) if len(values) else 0.0
-        done = replace(
-            blank, mean=mean, error=_error(values), seconds=time.monotonic() - started, at=self.ledger.spent
-        )
         vectors = isinstance(outcome.learned, Embeddings)
-        kept = outcome.learned if share == 1.0 and vectors else None
-        return self._keep(replace(done, vectors=vectors), outcome.values, kept)
+        done = replace(
+            blank,
+            mean=mean,
+            error=_error(values),
+            seconds=time.monotonic() - started,
+            at=self.ledger.spent,
+            vectors=vectors,
+            judging_s=outcome.judging_s,
+        )
+        return self._keep(done, outcome.values, outcome.learned if share == 1.0 and vectors else None)
 
     def _keep(self, one: Tried, values: F64, learned: Any = None) -> Tried:
         self.ledger.add(one, values, learned)
@@ -114,9 +119,8 @@ class Trials:
         took, at = time.monotonic() - started, self.ledger.spent
         key = key_of(model, 1.0, self.part)
         mean, unsure = float(there.mean()), _error(there)
-        return self._keep(
-            Tried(key, label, model, 1.0, stage, mean, unsure, took, at, True, part=self.part), values
-        )
+        one = Tried(key, label, model, 1.0, stage, mean, unsure, took, at, True, part=self.part)
+        return self._keep(replace(one, judging_s=took), values)
 
     def _sample(self, share: float) -> Judge:
         """The judge of about this share of the people: the same ones learn, and are asked."""

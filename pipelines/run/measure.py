@@ -84,22 +84,28 @@ def judge(
     )
 
 
-def measure(run: Run, aids: Aids = ALONE) -> Measured:
-    """Fits, with such aids, and judges the model and the popularity rows on the question of a run."""
+def measure(run: Run, aids: Aids = ALONE, learned: Embeddings | None = None) -> Measured:
+    """Fits, with such aids, and judges the model and the popularity rows on the question of a run. learned:
+    what its model learned before from the same data by the same seed, which is then not fitted again."""
     holdout, own = run.holdout, _row_name(run.settings.model_name)
-    with run.steps.step("learn") as progress:
-        learned = fit_with(run.learner(), holdout.train, seed=run.settings.seed, progress=progress, aids=aids)
+    fitted: Embeddings | TrainedRanker
+    if learned is not None:
+        fitted = learned
+    else:
+        with run.steps.step("learn") as progress:
+            seed = run.settings.seed
+            fitted = fit_with(run.learner(), holdout.train, seed=seed, progress=progress, aids=aids)
     with run.steps.step("evaluate") as progress:
         facts, others = facts_of(holdout.train), baselines(run)
         reports = {
             name: judge(run, recommender_for(run, one), facts, progress)
-            for name, one in (*others.items(), (own, learned))
+            for name, one in (*others.items(), (own, fitted))
         }
         warm = holdout.warm
         judged = next(iter(reports[own].values))
         other_values = {name: reports[name].values[judged] for name in others}
         comparisons = compare(reports[own].values[judged], other_values, warm=int(warm.sum()))
-    return Measured(own, learned, reports, comparisons, warm, len(holdout.targets.values))
+    return Measured(own, fitted, reports, comparisons, warm, len(holdout.targets.values))
 
 
 def _row_name(name: str) -> str:

@@ -50,25 +50,26 @@ class Trained:
     without: str | None = None
 
 
-def train(run: Run, *, resume: bool = False) -> Trained:
+def train(run: Run, *, resume: bool = False, learned: Embeddings | None = None) -> Trained:
     """Learns, judges, writes the bundle and the MLflow run.
 
-    resume: go on from the checkpoint of an equal run that was killed. The bundle is on disk before the record
-    is attempted, and the record before the store is asked: where either fails, the bundle stays in
-    `mlruns/trained`, a warning says so, and `recsys track` finishes the run later.
+    resume: go on from the checkpoint of an equal run that was killed. learned: what the model of the run
+    learned before from the same data by the same seed, which is then not learned again. The bundle is on disk
+    before the record is attempted, and the record before the store is asked: where either fails, the bundle
+    stays in `mlruns/trained`, a warning says so, and `recsys track` finishes the run later.
     """
     refuse_without_room(run)
     run = start_warm(run)
     wanted = run.settings.system_metrics
     with watching(run.steps, wanted=wanted), keeping(run, resume=resume) as kept:
         meet()
-        return _train(run, kept)
+        return _train(run, kept, learned)
 
 
-def _train(run: Run, kept: Kept) -> Trained:
-    """`train`, after the checks. kept: the checkpoints of the run."""
+def _train(run: Run, kept: Kept, known: Embeddings | None) -> Trained:
+    """`train`, after the checks. kept: the checkpoints of the run. known: what was learned before."""
     settings, steps, source = run.settings, run.steps, run.holdout.train
-    measured = measure(run, kept.aids("measured", source))
+    measured = measure(run, kept.aids("measured", source), known)
     text, learned = table(run.title, measured), measured.learned
     if settings.refit and isinstance(learned, Embeddings):
         judged, source = source, run.everything()

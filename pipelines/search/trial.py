@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from recsys.progress import Progress, Step, silent
 from recsys.retrieval.embeddings import Embeddings
 from recsys.retrieval.ranker import TrainedRanker
 from recsys.seeding import generator
-from recsys.training.early_stopping import Deadline, EarlyStopping
+from recsys.training.early_stopping import Deadline, EarlyStopping, TooLongError
 from recsys.training.loop import Aids
 
 VALIDATION_ONLY = "a search reads the validation part only, else nothing is left to judge it on."
@@ -39,7 +40,8 @@ class Dropped(NamedTuple):
 
 class Tried(NamedTuple):
     """What settings gave. values: float64 (n,) per user. epochs: those behind the model that was judged, None
-    where it has none. asked: those of the settings. looks: (epoch, figure on a sample of users), in order."""
+    where it has none. asked: those of the settings. looks: (epoch, figure on a sample of users), in order.
+    seconds: of learning and judging; judging_s: of judging alone."""
 
     learned: Embeddings | TrainedRanker
     values: F64
@@ -48,6 +50,7 @@ class Tried(NamedTuple):
     looks: list[tuple[int, float]]
     curves: Mapping[str, list[Mapping[str, float]]]
     seconds: float
+    judging_s: float
 
     @property
     def interval(self) -> Interval:
@@ -122,7 +125,9 @@ class Judge:
                 return Dropped(looks.seen, time.perf_counter() - started)
         elif within_s is not None and epochs and takes_aids(learner):
             deadline, aided = Deadline(epochs, within_s), learner
-            learned = aided.fit(train, seed=seed, progress=report, aids=Aids(watch=deadline))
+            aids = Aids(watch=deadline, within=deadline.within)
+            with suppress(TooLongError):
+                learned = aided.fit(train, seed=seed, progress=report, aids=aids)
             if deadline.expected is not None:
                 return Dropped([], time.perf_counter() - started, deadline.expected, deadline.fitting)
         else:
@@ -130,9 +135,10 @@ class Judge:
         reached = epochs
         if looks.best is not None:
             reached, _, learned = looks.best
+        judging = time.perf_counter()
         values = self._values(self.run, learned, progress)
-        seconds = time.perf_counter() - started
-        return Tried(learned, values, reached, epochs, looks.seen, curves, seconds)
+        ended = time.perf_counter()
+        return Tried(learned, values, reached, epochs, looks.seen, curves, ended - started, ended - judging)
 
 
 def checked_metric(metric: str) -> str:

@@ -3,7 +3,7 @@ ends in."""
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -74,6 +74,7 @@ class EpochFit(ABC):
 
     def __init__(self, settings: EpochSettings, seed: int, data: Batches, weight: float) -> None:
         self._settings, self._seed, self._data, self._weight = settings, seed, data, weight
+        self._within: Callable[[float], None] | None = None
 
     @abstractmethod
     def state(self) -> State:
@@ -102,6 +103,8 @@ class EpochFit(ABC):
         for step, batch in enumerate(self._data.batches(settings.batch_size, rng)):
             rate = cosine_rate(settings.learning_rate, number + step / steps, settings.epochs)
             loss += self.step(batch, rate, rng)
+            if self._within is not None and number == 0:
+                self._within((step + 1) / steps)
         return {"loss": loss / self._weight}
 
     def run(self, progress: Progress, aids: Aids) -> Embeddings:
@@ -109,6 +112,7 @@ class EpochFit(ABC):
 
         Raises ModelError, which ends in `cure`, where the loss leaves the finite numbers.
         """
+        self._within = aids.within
         run_epochs(
             f"learning {self.name}",
             self._settings.epochs,

@@ -63,13 +63,15 @@ class Aids:
 
     watch: called after each epoch. warm: vectors to start from. checkpoint: where to save the state, at most
     once in `checkpoint_s` seconds and after the last epoch, and to go on from; what a watch remembers is not
-    in it.
+    in it. within: called after each step of the first epoch, with the part of it that is over, by learners
+    whose epochs have steps (`EpochFit`); what it raises ends learning.
     """
 
     watch: Watch | None = None
     warm: Start | None = None
     checkpoint: Checkpoint | None = None
     checkpoint_s: float = 30.0
+    within: Callable[[float], None] | None = None
 
     def for_part(self, number: int) -> "Aids":
         """Those of a model of a mixture, which are counted from 0 as they are learned. Nobody watches a part

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from recsys.training import early_stopping
-from recsys.training.early_stopping import Deadline
+from recsys.training.early_stopping import Deadline, TooLongError
 
 
 @pytest.mark.parametrize(
@@ -49,3 +49,41 @@ def test_what_is_compiled_once_in_an_installation_is_not_counted_as_learning(
     ended: Any = deadline(1, learned)
     assert deadline.expected == expected
     assert ended is (expected is not None)
+
+
+@pytest.mark.parametrize(
+    ("steps_s", "fitting"),
+    [
+        ([3.0] + [0.2] * 9, 4),  # 2 s an epoch: of 20 s, 4 are gone when that shows and 3 prepare what comes
+        ([3.0] + [0.1] * 9, None),  # 13 s in all
+        ([3.0] + [0.16] * 9, None),  # 19 s: in time
+        ([3.0] + [0.21] * 9, None),  # 24 s, 1.2 times as long as it may: a whole epoch is to show it
+        ([0.1] + [2.0] * 9, 0),  # an epoch of 20 s
+    ],
+)
+def test_a_part_of_the_first_epoch_shows_what_is_far_too_long(
+    monkeypatch: pytest.MonkeyPatch, steps_s: list[float], fitting: int | None
+) -> None:
+    moment = [100.0]
+    monkeypatch.setattr(early_stopping.time, "monotonic", lambda: moment[0])
+    deadline, ended = Deadline(10, 20.0), False
+    for step, seconds in enumerate(steps_s, start=1):
+        moment[0] += seconds
+        try:
+            deadline.within(step / len(steps_s))
+        except TooLongError:
+            ended = True
+            break
+    assert ended is (fitting is not None)
+    assert deadline.fitting == (fitting or 0)
+    assert ended is (deadline.expected is not None)
+
+
+def test_what_takes_no_time_is_not_judged_by_its_first_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    moment = [100.0]
+    monkeypatch.setattr(early_stopping.time, "monotonic", lambda: moment[0])
+    deadline = Deadline(1_000_000, 20.0)
+    for step in range(1, 11):
+        moment[0] += 0.01  # .1 s an epoch, 28 hours in all, by a clock that jumps
+        deadline.within(step / 10)
+    assert deadline.expected is None

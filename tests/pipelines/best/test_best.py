@@ -18,7 +18,7 @@ from recsys.pipelines.best.best import width_limit
 from recsys.pipelines.best.choice import CLUMPS, DRAWN, choose_model, parts_of, seconds_to_keep
 from recsys.pipelines.best.facts import Facts, facts_of
 from recsys.pipelines.best.ledger import LINES, Ledger, Tried, key_of, open_ledger
-from recsys.pipelines.best.mixing import mix_spaces, spaces_to_mix
+from recsys.pipelines.best.mixing import learned_before, mix_spaces, spaces_to_mix
 from recsys.pipelines.best.page import _both_parts, _short_of_time
 from recsys.pipelines.best.portfolio import Entry, plan, portfolio, space_for
 from recsys.pipelines.best.race import refine_best, screen_portfolio
@@ -29,6 +29,7 @@ from recsys.pipelines.console import Steps
 from recsys.pipelines.run.question import ask, read
 from recsys.pipelines.run.run import Run
 from recsys.pipelines.run.settings import load_settings
+from recsys.pipelines.run.train import train
 from tests.helpers.command_line import answer, recsys
 
 pytestmark = pytest.mark.filterwarnings("ignore:::(mlflow|sqlalchemy|alembic|optuna).*")
@@ -162,7 +163,7 @@ def test_what_would_take_too_long_is_learned_in_the_epochs_that_fit(
     run = world_run()
     with open_ledger(home / "s", 600) as ledger:
         trials = Trials(run, "ndcg_at_10", ledger)
-        passed = screen_portfolio(trials, facts_of(run), None, ledger.spent + 10)
+        passed = screen_portfolio(trials, facts_of(run), None, lambda: 10)
         (one,) = trials.spaces()
         epochs = one.model["epochs"]
         assert 3 <= epochs < 100  # .4 of 10 s, at .05 s and more an epoch
@@ -194,6 +195,7 @@ def test_sequences_come_before_what_learns_for_long_where_order_tells(
         assert [entry.family for entry in race._in_turn(trials, entries)] == turn
         first = 0.7 if ahead == "cooccurrence" else 0.4
         assert [race._dear(trials, entry) for entry in entries[2:4]] == [0.4, first]
+        assert race.portfolio_share(trials) == (0.75 if ahead == "cooccurrence" else 0.5)
         ledger.add(Tried("s", "s", {"name": "sequence"}, 1.0, race.SCREEN, 0.1, 0.01, 1.0, 1.0, True))
         assert race._dear(trials, entries[3]) == 0.4
 
@@ -215,7 +217,7 @@ def test_what_nothing_ends_on_the_way_is_not_begun_where_narrower_ones_say_that_
     wide = Entry("wide", {"name": "spectral", "dim": 1024}, "")
     epochs = Entry("als", {"name": "als", "dim": 1024}, "")  # what has epochs is given up on the way
     trials: Any = Trying(ledger)
-    race._learn_all(trials, [wide, epochs], ledger.spent + left, passed)
+    race._learn_all(trials, [wide, epochs], lambda: ledger.spent + left, passed)
     assert begun == (["wide", "als"] if taken else ["als"])
     assert taken != any("would take 160 s" in one.reason for one in passed)
 
@@ -235,7 +237,7 @@ def test_what_is_quick_is_tried_on_everybody_and_the_better_half_of_the_rest_on_
     monkeypatch.setattr(race, "_WHOLE", 0)
     monkeypatch.setattr(race, "_QUICK_WHOLE", 0 if very_long else facts.events)
     with open_ledger(home / "s", 600) as ledger:
-        passed = screen_portfolio(Trials(run, "ndcg_at_10", ledger), facts, None, 500)
+        passed = screen_portfolio(Trials(run, "ndcg_at_10", ledger), facts, None, lambda: 500)
         sampled = {one.label for one in ledger.tried.values() if one.share < 1}
         whole = {one.label for one in ledger.tried.values() if one.share == 1}
     both = {entry.label for entry in learning}
@@ -266,7 +268,7 @@ def test_steps_end_where_no_step_is_better(home: Path, monkeypatch: pytest.Monke
     run = world_run()
     with open_ledger(home / "s", 60) as ledger:
         trials = Trials(run, "ndcg_at_10", ledger)
-        assert screen_portfolio(trials, facts_of(run), None, 30) == []
+        assert screen_portfolio(trials, facts_of(run), None, lambda: 30) == []
         refine_best(trials, facts_of(run), None, lambda: ledger.spent + 100)
         figures = {one.model["x"]: one.mean for one in ledger.tried.values() if one.reason is None}
         failed = {one.model["x"] for one in ledger.tried.values() if one.reason is not None}
@@ -290,7 +292,7 @@ def test_a_step_that_is_too_dear_does_not_end_the_steps_of_its_family(
     run = world_run()
     with open_ledger(home / "s", 60) as ledger:
         trials = Trials(run, "ndcg_at_10", ledger)
-        screen_portfolio(trials, facts_of(run), None, 30)
+        screen_portfolio(trials, facts_of(run), None, lambda: 30)
         refine_best(trials, facts_of(run), None, lambda: ledger.spent + 60)
         assert {one.model["x"] for one in ledger.tried.values()} == {6.0, 4.0}
 
@@ -348,8 +350,10 @@ def test_spaces_that_know_different_things_are_taken_together(
 class Judged:
     """Trials whose figures are given."""
 
-    def __init__(self, ledger: Ledger, part: str = "") -> None:
+    def __init__(self, ledger: Ledger, part: str = "", learn_validation: bool = True) -> None:
         self.ledger, self.part = ledger, part
+        split = SimpleNamespace(learn_validation=learn_validation)
+        self.run = SimpleNamespace(settings=SimpleNamespace(split=split))
 
     def best(self) -> list[Tried]:
         return self.ledger.whole(self.part)
@@ -404,14 +408,18 @@ def test_what_is_kept_for_the_end_is_what_the_end_takes(tmp_path: Path) -> None:
         ("lightgcn", 0.2, 40),
         ("bpr", 0.1, 60),
     ):
-        ledger.add(replace(make_tried({"name": name}, mean), seconds=seconds), np.full(3, mean))
+        one = replace(make_tried({"name": name}, mean), seconds=seconds, judging_s=seconds / 10)
+        ledger.add(one, np.full(3, mean))
     trials: Any = Judged(ledger)
+    judged: Any = Judged(ledger, learn_validation=False)  # what was learned is not learned again
     rest = 0.04 * 1000
+    assert seconds_to_keep(judged, False) == pytest.approx(1.3 * (1 + 2 + 4) + rest)
     assert seconds_to_keep(trials, False) == pytest.approx(1.3 * (10 + 20 + 40) + rest)
     assert seconds_to_keep(trials, True) == pytest.approx(1.3 * (10 + 20 + 40) + rest + 0.1 * 1000)
     parts = [{"name": "als"}, {"name": "softmax"}]
     mixture = make_tried({"name": "mixture", "parts": parts, "weights": [1.0, 1.0]}, 0.5)
-    ledger.add(replace(mixture, seconds=5), np.full(3, 0.5))
+    ledger.add(replace(mixture, seconds=5, judging_s=5), np.full(3, 0.5))
+    assert seconds_to_keep(judged, False) == pytest.approx(1.3 * 5 + rest)
     assert seconds_to_keep(trials, False) == pytest.approx(1.3 * 40 + rest)  # lightgcn, not 5 + 10 + 20
     assert seconds_to_keep(trials, True) == pytest.approx(1.3 * 40 + rest + 5 + 10 + 20 + 40)
 
@@ -451,6 +459,44 @@ def test_the_numbers_of_a_published_test_part_say_how_it_was_drawn(bursts: bool,
     assert second is not None
     assert {first.split.clumped, second.split.clumped} == {0.0, 0.2}
     assert first.split.clumped == clumped
+
+
+@pytest.mark.parametrize("learn_validation", [True, False])
+def test_what_the_search_has_learned_from_the_same_data_is_not_learned_again(
+    home: Path, learn_validation: bool
+) -> None:
+    small = ("world.users=300", "split.kind=leave_last_out", "seed=3")
+    settings = load_settings(None, [*WORLD, *small, f"split.learn_validation={learn_validation}".lower()])
+    steps = Steps(quiet=True)
+    read_world, data = read(settings, steps)
+    parts = [
+        {"name": "als", "dim": 8},
+        {"name": "sequence", "dim": 8, "epochs": 2},
+        {"name": "softmax", "dim": 4, "epochs": 2},
+    ]
+    mixed = {"name": "mixture", "parts": parts[:2], "weights": [1.0, 0.4]}
+    with open_ledger(home / "s", 60) as ledger:
+        trials = Trials(ask(parts_of(settings, data)[0], steps, read_world, data), "ndcg_at_10", ledger)
+        tried = [trials.try_model(model["name"], model, "portfolio") for model in parts]
+        for one in (*tried, make_tried(mixed, 0.5)):
+            of_test = settings.model_copy(update={"model": dict(one.model), "judge": "test"})
+            run = ask(of_test, steps, read_world, data)
+            learned = learned_before(trials, one, run.holdout.train)
+            assert (learned is None) is learn_validation
+            if learned is None:
+                continue
+            kept, anew = train(run, learned=learned), train(run)
+            for name, values in anew.measured.report.values.items():
+                np.testing.assert_allclose(kept.measured.report.values[name], values, atol=1e-6)
+            assert kept.bundle is not None
+            assert anew.bundle is not None
+            np.testing.assert_allclose(
+                load(kept.bundle).item_vectors, load(anew.bundle).item_vectors, atol=1e-5
+            )
+        ledger.forget_vectors({tried[0].key})
+        of_test = settings.model_copy(update={"judge": "test"})
+        again = ask(of_test, steps, read_world, data).holdout.train
+        assert learned_before(trials, make_tried(mixed, 0.5), again) is None  # a part of it is gone
 
 
 def test_limits_are_the_width_that_keeps_them() -> None:
