@@ -22,6 +22,7 @@ from benchmarks.best import SETS, question_settings
 from benchmarks.results import read_rows, report
 from recsys.models.registry import model_class
 from recsys.pipelines.best.choice import parts_of
+from recsys.pipelines.best.facts import facts_of
 from recsys.pipelines.commands.stage import config_for
 from recsys.pipelines.console import Steps
 from recsys.pipelines.run.question import ask, read
@@ -67,6 +68,9 @@ GRIDS: dict[str, dict[str, Sequence[Any]]] = {
     "variational": {"regularization": (4.0, 8.0), "propagation": (0.0, 0.05), "half_life": (None, 4.0)},
 }
 DENSE_ITEMS = 15_000  # items up to which EASE is asked for
+OF_ORDER = ("cooccurrence", "cooccurrence_svd")  # not asked where events are in no order
+# what learners had by default before it was set from this table
+BEFORE: dict[str, dict[str, Any]] = {}
 
 Figures = dict[tuple[str, str], dict[str, float]]  # by learner and settings: the figure of each set
 
@@ -109,9 +113,9 @@ def measure(name: str, families: Sequence[str], figures: Figures) -> None:
     settings, steps = settings_of(name), Steps()
     world, data = read(settings, steps)
     run = ask(parts_of(settings, data)[0], steps, world, data)
-    asked = Judge(run, metric_of(name))
+    asked, ordered = Judge(run, metric_of(name)), facts_of(run).ordered
     for (family, said), one in todo.items():
-        if family == "ease" and data.n_items > DENSE_ITEMS:
+        if (family == "ease" and data.n_items > DENSE_ITEMS) or (family in OF_ORDER and not ordered):
             continue
         outcome = asked.try_settings(_with(run, family, one), watched=False)
         assert isinstance(outcome, Tried)

@@ -19,6 +19,7 @@ _PORTFOLIO = 0.5  # of all the time
 _PORTFOLIO_OF_ORDER = 0.75  # where order tells: models of sequences are dear, and their first settings good
 _DEAR = 0.4  # of the time that is left for the portfolio: what one model of it may take
 _DEAR_OF_ORDER = 0.7  # the same for the first model of sequences, where order tells
+_FAR_BEHIND = 0.75  # of the best figure: no width makes up for it
 _SHARES = (0.6, 0.3, 0.1)  # of the time for steps, by the rank of a family among those that are not done
 _QUICK = (
     "popularity",
@@ -105,9 +106,8 @@ def _learn_all(
         if trials.find_earlier(entry.model) is None and left <= 0:
             passed.append(Passed(entry.label, _TOO_LATE))
             continue
-        within_s, least_s = _dear(trials, entry) * left, _least_seconds(trials, entry)
-        if trials.find_earlier(entry.model) is None and least_s > within_s:
-            reason = f"would take {least_s:,.0f} s, and {left:,.0f} s were left for the portfolio"
+        within_s = _dear(trials, entry) * left
+        if trials.find_earlier(entry.model) is None and (reason := _not_begun(trials, entry, left, within_s)):
             passed.append(Passed(entry.label, reason))
             continue
         one = trials.try_model(entry.label, entry.model, SCREEN, within_s=within_s, shorten=True)
@@ -133,16 +133,19 @@ def _dear(trials: Trials, entry: Entry) -> float:
     return _DEAR_OF_ORDER if first and _order_tells(trials) else _DEAR
 
 
-def _least_seconds(trials: Trials, entry: Entry) -> float:
-    """What a model without epochs, which nothing gives up on the way, takes at least, by narrower ones of its
-    family; 0 where none is known."""
-    dim = entry.model.get("dim", 0)
-    if "epochs" in whole_settings(entry.model):
-        return 0.0
-    narrower = [
-        one for one in trials.best() if one.family == entry.family and one.model.get("dim", dim) < dim
-    ]
-    return max((one.seconds * dim / one.model["dim"] for one in narrower), default=0.0)
+def _not_begun(trials: Trials, entry: Entry, left: float, within_s: float) -> str | None:
+    """Why a model without epochs, which nothing gives up on the way, is not begun, by narrower ones of its
+    family: they say that it takes too long, or they are far behind. None where it may be worth it."""
+    dim, tried = entry.model.get("dim", 0), trials.best()
+    narrower = [one for one in tried if one.family == entry.family and one.model.get("dim", dim) < dim]
+    if "epochs" in whole_settings(entry.model) or not narrower:
+        return None
+    least_s = max(one.seconds * dim / one.model["dim"] for one in narrower)
+    if least_s > within_s:
+        return f"would take {least_s:,.0f} s, and {left:,.0f} s were left for the portfolio"
+    if narrower[0].mean < _FAR_BEHIND * tried[0].mean:
+        return f"{narrower[0].mean:.4f} where narrower, {tried[0].mean:.4f} the best"
+    return None
 
 
 def _order_tells(trials: Trials) -> bool:
