@@ -77,7 +77,7 @@ def learned_again(trials: Trials, one: Tried, elsewhere: Trials) -> Tried:
     if one.family != MIXED:
         return elsewhere.try_model(one.label, one.model, ELSEWHERE)
     parts = [elsewhere.try_model(_label(trials, model), model, ELSEWHERE) for model in one.model["parts"]]
-    whole = _weighted(elsewhere, parts, one.model["weights"])
+    whole = _with_weights(elsewhere, parts, one.model["weights"])
     return elsewhere.judge_mixture(one.label, one.model, _together(whole), ELSEWHERE)
 
 
@@ -89,7 +89,7 @@ def learned_before(trials: Trials, one: Tried, train: Dataset) -> Embeddings | N
     if one.family != MIXED:
         return trials.ledger.load_learned(one)
     parts = [trials.find_earlier(model) for model in one.model["parts"]]
-    whole = _weighted(trials, parts, one.model["weights"])
+    whole = _with_weights(trials, parts, one.model["weights"])
     return _together(whole) if len(whole) == len(parts) else None
 
 
@@ -161,7 +161,7 @@ def _spaces(trials: Trials) -> list[_Part]:
     return [part for one in spaces_to_mix(trials) if (part := _part(trials, one)) is not None]
 
 
-def _weighted(
+def _with_weights(
     trials: Trials, parts: Sequence[Tried | None], weights: Sequence[float]
 ) -> list[tuple[_Part, float]]:
     """Those of these spaces that are kept, with their weights."""
