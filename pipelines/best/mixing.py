@@ -21,7 +21,8 @@ MIXED, NARROWED, ELSEWHERE = "mixture", "narrowed", "second part"
 _COARSE, _FINE = (0.1, 0.3, 1.0), (0.6, 1.7)
 PARTS, SPACES = 3, 6  # of a mixture at most; spaces to choose from
 _ASKED, _SCORES = 4_000, 1 << 26  # people by whom parts and weights are chosen, at most
-_WORTH = 0.002  # of the figure: what a part has to bring to be worth its width
+# what a part has to bring to be worth its width: of the figure, or of what it lacks to 1 where that is less
+_WORTH = 0.002
 
 
 class _Part(NamedTuple):
@@ -34,10 +35,10 @@ def mix_spaces(trials: Trials, until: float, max_dim: int | None = None) -> Trie
     """The best mixture of the spaces that were learned, begun with the best of them, grown a part at a time;
     as wide as `max_dim` together, at most.
 
-    A part is taken, by the weight that is best, where it brings a five-hundredth. Whether other people bear
-    that out is not asked: to halve those by whom it is found costs more than chance does
-    (`docs/experiments.md`). None where no part is, or no time is left for any. Source: Caruana et al.,
-    "Ensemble Selection from Libraries of Models", ICML 2004.
+    A part is taken, by the weight that is best, where it brings a five-hundredth of the figure, or of what
+    the figure lacks to 1. Whether other people bear that out is not asked: to halve those by whom it is found
+    costs more than chance does (`docs/experiments.md`). None where no part is, or no time is left for any.
+    Source: Caruana et al., "Ensemble Selection from Libraries of Models", ICML 2004.
     """
     chosen = _choose_parts(trials, max_dim, until)
     if len(chosen) < 2:
@@ -128,11 +129,16 @@ def _choose_parts(trials: Trials, max_dim: int | None, until: float) -> list[tup
         if not weighed:
             break
         figure, weight, part = max(weighed, key=lambda one: one[0])
-        if not figure > (1 + _WORTH) * best:  # nor where nobody could be asked
+        if not figure > best + _least_gain(best):  # nor where nobody could be asked
             break
         best, chosen = figure, [*chosen, (part, weight)]
         spaces = [one for one in spaces if one is not part]
     return chosen
+
+
+def _least_gain(figure: float) -> float:
+    """What a part has to bring beside spaces of this figure: near 1, all that can be gained is little."""
+    return _WORTH * (min(figure, 1 - figure) if figure < 1 else figure)
 
 
 def _weigh(judge: Judge, chosen: Sequence[tuple[_Part, float]], part: _Part) -> tuple[float, float, _Part]:

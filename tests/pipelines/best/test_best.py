@@ -13,7 +13,7 @@ from recsys.bundle.bundle import load
 from recsys.data.dataset import TEST, TRAIN, Published
 from recsys.errors import SettingError
 from recsys.models.registry import make_model, space_of
-from recsys.pipelines.best import race
+from recsys.pipelines.best import mixing, race
 from recsys.pipelines.best.best import width_limit
 from recsys.pipelines.best.choice import CLUMPS, DRAWN, choose_model, parts_of, seconds_to_keep
 from recsys.pipelines.best.facts import Facts, facts_of
@@ -371,6 +371,13 @@ class Judged:
 
     def find_earlier(self, model: dict) -> Tried | None:
         return self.ledger.tried.get(key_of(model, 1.0, self.part))
+
+
+@pytest.mark.parametrize(
+    ("figure", "least"), [(0.1, 0.0002), (0.5, 0.001), (0.8, 0.0004), (1.0, 0.002), (30.0, 0.06)]
+)
+def test_the_nearer_a_figure_is_to_1_the_less_a_part_has_to_bring(figure: float, least: float) -> None:
+    assert mixing._least_gain(figure) == pytest.approx(least)
 
 
 def test_what_may_stand_side_by_side_is_the_best_of_each_family_first(tmp_path: Path) -> None:
