@@ -20,6 +20,7 @@ import numpy as np
 
 from benchmarks.best import SETS, question_settings
 from benchmarks.results import read_rows, report
+from recsys.evaluation.significance import bootstrap
 from recsys.models.registry import model_class
 from recsys.pipelines.best.choice import parts_of
 from recsys.pipelines.best.facts import facts_of
@@ -151,6 +152,18 @@ def order(family: str, figures: Figures) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (row["regret"] is None, row["regret"]))
 
 
+def gained(figures: Figures) -> dict[tuple[str, str], float]:
+    """By learner and set: what the default has more than the one before, as a share of the best of the
+    grid."""
+    gains = {}
+    for family, before in BEFORE.items():
+        new, old = (figures.get((family, _text(one)), {}) for one in (default_of(family), before))
+        for name in new.keys() & old.keys():
+            tops = [by_set[name] for (one, _), by_set in figures.items() if one == family and name in by_set]
+            gains[family, name] = (new[name] - old[name]) / max(tops)
+    return gains
+
+
 def _with(run: Run, family: str, own: Mapping[str, Any]) -> Run:
     return replace(run, settings=run.settings.model_copy(update={"model": {"name": family, **own}}))
 
@@ -185,12 +198,17 @@ def main(families: Sequence[str], names: Sequence[str], as_json: bool) -> None:
 
 def _report(figures: Figures, as_json: bool) -> None:
     rows = [row for family in GRIDS for row in order(family, figures)]
+    note, gains = f"By mean regret on the validation parts of {', '.join(DEVELOPMENT)}.", gained(figures)
+    if gains:
+        mean, low, high = bootstrap(np.array(list(gains.values())))
+        note += f" Defaults of {', '.join(BEFORE)} over those before them, in shares of the best: "
+        note += f"{mean:+.3f} [{low:+.3f}, {high:+.3f}], {len(gains)} learners and sets."
     report(
         "defaults",
         rows,
         title="The best single choice of each learner",
         columns=COLUMNS,
-        note=f"By mean regret on the validation parts of {', '.join(DEVELOPMENT)}.",
+        note=note,
         as_json=as_json,
     )
 
