@@ -42,7 +42,7 @@ TRUE = "earliest fifth"
 _ALS = {"unobserved_weight": 0.03, "regularization": 0.003, "epochs": 8}
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "popularity": ("popularity", {}),
-    **{f"spectral {dim}": ("spectral", {"dim": dim}) for dim in (64, 512)},
+    **{f"spectral {dim}": ("spectral", {"dim": dim, "exponent": 0.5, "filter": 0.0}) for dim in (64, 512)},
     **{f"als {dim}": ("als", {"dim": dim, **_ALS}) for dim in (64, 256)},
     **{
         f"softmax, t {temperature}, propagation {weight}": (

@@ -71,7 +71,7 @@ GRIDS: dict[str, dict[str, Sequence[Any]]] = {
 DENSE_ITEMS = 15_000  # items up to which EASE is asked for
 OF_ORDER = ("cooccurrence", "cooccurrence_svd")  # not asked where events are in no order
 # what learners had by default before it was set from this table
-BEFORE: dict[str, dict[str, Any]] = {}
+BEFORE = {"spectral": {"exponent": 0.5, "filter": 0.0, "half_life": None}}
 
 Figures = dict[tuple[str, str], dict[str, float]]  # by learner and settings: the figure of each set
 
@@ -152,7 +152,7 @@ def order(family: str, figures: Figures) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (row["regret"] is None, row["regret"]))
 
 
-def gained(figures: Figures) -> dict[tuple[str, str], float]:
+def gains_of(figures: Figures) -> dict[tuple[str, str], float]:
     """By learner and set: what the default has more than the one before, as a share of the best of the
     grid."""
     gains = {}
@@ -198,7 +198,7 @@ def main(families: Sequence[str], names: Sequence[str], as_json: bool) -> None:
 
 def _report(figures: Figures, as_json: bool) -> None:
     rows = [row for family in GRIDS for row in order(family, figures)]
-    note, gains = f"By mean regret on the validation parts of {', '.join(DEVELOPMENT)}.", gained(figures)
+    note, gains = f"By mean regret on the validation parts of {', '.join(DEVELOPMENT)}.", gains_of(figures)
     if gains:
         mean, low, high = bootstrap(np.array(list(gains.values())))
         note += f" Defaults of {', '.join(BEFORE)} over those before them, in shares of the best: "

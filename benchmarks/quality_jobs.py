@@ -109,7 +109,7 @@ QUICK = (
     other("ml-100k", 'name="two_tower", dim=32'),
     Job("poi-gowalla"),
     other("poi-gowalla", 'name="item_knn"'),
-    other("poi-gowalla", 'name="spectral", dim=256'),
+    other("poi-gowalla", 'name="spectral", dim=256, exponent=0.5, filter=0.0', "spectral"),
     other("poi-gowalla", _PLACES),
     other("poi-gowalla", 'name="bpr"'),
     other("poi-gowalla", 'name="variational", dim=65, trend_days=30.0'),

@@ -106,7 +106,7 @@ def _list_factorizing(facts: Facts) -> Iterator[Entry]:
         "spectral", {"name": "spectral", "dim": 256}, "seconds, and close to what is learned on gowalla"
     )
     many = facts.items > _MANY_ITEMS
-    strong = {"name": "spectral", "dim": 64, "exponent": 0.4, "filter": 0.5, "half_life": 4.0}
+    strong = {"name": "spectral", "dim": 64, "half_life": 4.0}
     yield Entry("spectral, narrow", strong, "won on ml-100k among factorizations without learning")
     for weight, ridge, dim, life in (
         *([(0.01, 0.003, 512, None)] if many else []),  # a part of the best mixture on gowalla
@@ -135,7 +135,7 @@ def _list_factorizing(facts: Facts) -> Iterator[Entry]:
             "co-occurrence, 256", pairs | {"half_life": 2.5}, "a part of the best mixtures of sequences"
         )
     if many:
-        wide = {"name": "spectral", "dim": 1024, "exponent": 0.6}
+        wide = {"name": "spectral", "dim": 1024, "exponent": 0.6, "filter": 0.0}
         yield Entry("spectral, wide", wide, "a part of the best mixture on gowalla")
 
 

@@ -54,7 +54,7 @@ def test_what_is_compiled_once_in_an_installation_is_not_counted_as_learning(
 @pytest.mark.parametrize(
     ("steps_s", "fitting"),
     [
-        ([3.0] + [0.2] * 9, 4),  # 2 s an epoch: of 20 s, 4 are gone when that shows and 3 prepare what comes
+        ([3.0] + [0.3] * 9, 4),  # 3 s an epoch: of 20 s, 4 are gone when that shows and 3 prepare what comes
         ([3.0] + [0.1] * 9, None),  # 13 s in all
         ([3.0] + [0.16] * 9, None),  # 19 s: in time
         ([3.0] + [0.21] * 9, None),  # 24 s, 1.2 times as long as it may: a whole epoch is to show it

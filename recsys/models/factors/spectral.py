@@ -24,10 +24,10 @@ class SpectralSettings(Settings):
 
     dim: int = Field(256, ge=1, description="singular vectors kept")
     exponent: float = Field(
-        0.5, ge=0, le=1, description="power of the degrees that the matrix is divided by, on both sides"
+        0.4, ge=0, le=1, description="power of the degrees that the matrix is divided by, on both sides"
     )
     filter: float = Field(
-        0.0, ge=0, description="power of the singular values that the directions weigh by; 0 = alike"
+        0.5, ge=0, description="power of the singular values that the directions weigh by; 0 = alike"
     )
     half_life: float | None = Field(
         None, gt=0, description="events after which one of the history counts half; none = all count alike"
