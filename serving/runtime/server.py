@@ -70,8 +70,9 @@ class Server(uvicorn.Server):
         if not self._at_once:
             self._parts.service.leave()
             await self._wait(self._settings.lame_duck_s, lambda: self._at_once)
-        await self._close_the_door(sockets if sockets and self.servers else [])
+        # before whoever waits is let in: the first of them may be answered while the last are
         self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
+        await self._close_the_door(sockets if sockets and self.servers else [])
         await self._wait(self._settings.drain_s, lambda: not self.server_state.connections)
         await super().shutdown(sockets)
         self._parts.close()
