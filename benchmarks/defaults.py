@@ -158,7 +158,7 @@ def gains_of(figures: Figures) -> dict[tuple[str, str], float]:
     gains = {}
     for family, before in BEFORE.items():
         new, old = (figures.get((family, _text(one)), {}) for one in (default_of(family), before))
-        for name in new.keys() & old.keys():
+        for name in sorted(new.keys() & old.keys()):  # in one order, for the draws of the interval
             tops = [by_set[name] for (one, _), by_set in figures.items() if one == family and name in by_set]
             gains[family, name] = (new[name] - old[name]) / max(tops)
     return gains
@@ -198,10 +198,10 @@ def main(families: Sequence[str], names: Sequence[str], as_json: bool) -> None:
 
 def _report(figures: Figures, as_json: bool) -> None:
     rows = [row for family in GRIDS for row in order(family, figures)]
-    note, gains = f"By mean regret on the validation parts of {', '.join(DEVELOPMENT)}.", gains_of(figures)
+    note, gains = f"By mean regret on validation parts:\n{', '.join(DEVELOPMENT)}.", gains_of(figures)
     if gains:
         mean, low, high = bootstrap(np.array(list(gains.values())))
-        note += f" Defaults of {', '.join(BEFORE)} over those before them, in shares of the best: "
+        note += f"\n\nDefaults of {', '.join(BEFORE)} over those before, in shares of the best: "
         note += f"{mean:+.3f} [{low:+.3f}, {high:+.3f}], {len(gains)} learners and sets."
     report(
         "defaults",

@@ -175,7 +175,7 @@ def _sequences(facts: Facts, described: dict[str, Any]) -> Iterator[Entry]:
     predict new items instead of the next event."""
     asked: dict[str, Any] = {} if facts.returns or facts.repeats < 0.05 else {"repeats": False, "ahead": 10}
     # A sum of recent events beside the net, a high rate and drawn negatives: as good as ten to twenty epochs
-    # by all items, in a quarter of the time.
+    # by all items, in less time.
     sparse: dict[str, Any] = {
         "name": "sequence",
         "dim": 128,

@@ -479,9 +479,9 @@ def test_the_numbers_of_a_published_test_part_say_how_it_was_drawn(bursts: bool,
 
 @pytest.mark.parametrize("learn_validation", [True, False])
 def test_what_the_search_has_learned_from_the_same_data_is_not_learned_again(
-    home: Path, learn_validation: bool
+    home: Path, learn_validation: bool, certain_seed: int
 ) -> None:
-    small = ("world.users=300", "split.kind=leave_last_out", "seed=3")
+    small = ("world.users=300", "split.kind=leave_last_out", f"seed={certain_seed}")
     settings = load_settings(None, [*WORLD, *small, f"split.learn_validation={learn_validation}".lower()])
     steps = Steps(quiet=True)
     read_world, data = read(settings, steps)
