@@ -19,6 +19,7 @@ _PORTFOLIO = 0.5  # of all the time
 _PORTFOLIO_OF_ORDER = 0.75  # where order tells: models of sequences are dear, and their first settings good
 _DEAR = 0.4  # of the time that is left for the portfolio: what one model of it may take
 _DEAR_OF_ORDER = 0.7  # the same for the first model of sequences, where order tells
+_WIDE = 512  # numbers of a vector from which no model is quick
 _FAR_BEHIND = 0.75  # of the best figure: no width makes up for it
 _SHARES = (0.6, 0.3, 0.1)  # of the time for steps, by the rank of a family among those that are not done
 _QUICK = (
@@ -45,17 +46,21 @@ def screen_portfolio(
     trials: Trials, facts: Facts, max_dim: int | None, until: Callable[[], float]
 ) -> list[Passed]:
     """Tries the portfolio: what is quick first; of the rest, where there are many people, the better half on
-    a sample of them and the best of each family; until some second of the ledger's clock. Returns what was
-    passed over.
+    a sample of them and the best of each family; until some second of the ledger's clock. Where order tells,
+    the first model of sequences is learned before what is wide, and on no sample. Returns what was passed
+    over.
 
     Of a very long log the quick ones begin on the sample as well, though of a few people narrow models look
     better than they are of many.
     """
-    entries, passed = portfolio(facts, max_dim), list[Passed]()
+    entries, passed = sorted(portfolio(facts, max_dim), key=_is_dear), list[Passed]()
     if facts.events > _WHOLE:
-        first = [entry for entry in entries if entry.family in _QUICK and facts.events <= _QUICK_WHOLE]
-        _learn_all(trials, first, until, passed)
-        rest = [entry for entry in entries if entry not in first]
+        whole = [entry for entry in entries if entry.family in _QUICK and facts.events <= _QUICK_WHOLE]
+        _learn_all(trials, [entry for entry in whole if not _is_dear(entry)], until, passed)
+        if _order_tells(trials):
+            whole += [entry for entry in entries if entry.family in _OF_ORDER][:1]
+        _learn_all(trials, [entry for entry in whole if _is_dear(entry)], until, passed)
+        rest = [entry for entry in entries if entry not in whole]
         entries = _better_on_sample(trials, rest, _SAMPLED / facts.events, until, passed)
     _learn_all(trials, entries, until, passed)
     return passed
@@ -117,13 +122,18 @@ def _learn_all(
 
 
 def _in_turn(trials: Trials, entries: Sequence[Entry]) -> Iterator[Entry]:
-    """The entries in their order, but the models of sequences before all others that learn for long, where
-    counting what follows what is ahead of all that takes events together."""
+    """The entries in their order, but the models of sequences before all others that are dear, where counting
+    what follows what is ahead of all that takes events together."""
     waiting = list(entries)
     while waiting:
         of_order = [entry for entry in waiting if entry.family in _OF_ORDER]
-        ahead = bool(of_order) and waiting[0].family not in _QUICK and _order_tells(trials)
+        ahead = bool(of_order) and _is_dear(waiting[0]) and _order_tells(trials)
         yield waiting.pop(waiting.index(of_order[0]) if ahead else 0)
+
+
+def _is_dear(entry: Entry) -> bool:
+    """Whether it learns for long, or is wide."""
+    return entry.family not in _QUICK or entry.model.get("dim", 0) >= _WIDE
 
 
 def _dear(trials: Trials, entry: Entry) -> float:

@@ -258,6 +258,47 @@ def test_what_is_quick_is_tried_on_everybody_and_the_better_half_of_the_rest_on_
     assert very_long or len(passed) == 1
 
 
+@pytest.mark.parametrize(
+    ("ordered", "events", "turn"),
+    [
+        (True, 20_000, ["sequence", "sequence 2", "wide", "softmax"]),
+        (False, 20_000, ["wide", "softmax", "sequence", "sequence 2"]),
+        (True, 1_000_000, ["sequence", "wide", "softmax, some", "sequence 2, some", "sequence 2", "softmax"]),
+        (
+            False,
+            1_000_000,
+            ["wide", "softmax, some", "sequence, some", "sequence 2, some", "softmax", "sequence"],
+        ),
+    ],
+)
+def test_where_order_tells_a_model_of_sequences_comes_before_what_is_wide_and_on_no_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ordered: bool, events: int, turn: list[str]
+) -> None:
+    models: dict[str, dict[str, Any]] = {
+        "wide": {"name": "als", "dim": 512},
+        "narrow": {"name": "als", "dim": 64},
+        "pairs": {"name": "cooccurrence"},
+        "softmax": {"name": "softmax"},
+        "sequence": {"name": "sequence"},
+        "sequence 2": {"name": "sequence", "heads": 2},
+    }
+    monkeypatch.setattr(race, "portfolio", lambda *_: [Entry(name, one, "") for name, one in models.items()])
+    begun = list[str]()
+
+    class Trying(Judged):
+        def try_model(
+            self, label: str, model: Any, _: str, share: float = 1.0, *__: Any, **___: Any
+        ) -> Tried:
+            begun.append(label if share == 1.0 else f"{label}, some")
+            mean = 0.2 if (model["name"] == "cooccurrence") == ordered else 0.1
+            one = replace(make_tried(model, mean, label=label), share=share, at=0.0)
+            return self.ledger.add(replace(one, key=key_of(model, share, "")))
+
+    trials: Any = Trying(Ledger(tmp_path, 1e9))
+    screen_portfolio(trials, replace(FACTS, events=events), None, lambda: 1e9)
+    assert begun == ["narrow", "pairs", *turn]
+
+
 def test_what_there_was_no_time_for_is_said_in_a_sentence() -> None:
     reasons = ["the time for the portfolio was over", "would take 90 s, and 20 s were left for the portfolio"]
     reasons += ["there was time for 4 epochs", "0.1000 on the sample, 0.2000 the best"]
@@ -369,8 +410,8 @@ class Judged:
 
     spaces = best
 
-    def find_earlier(self, model: dict) -> Tried | None:
-        return self.ledger.tried.get(key_of(model, 1.0, self.part))
+    def find_earlier(self, model: dict, share: float = 1.0) -> Tried | None:
+        return self.ledger.tried.get(key_of(model, share, self.part))
 
 
 @pytest.mark.parametrize(
