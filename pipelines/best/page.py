@@ -85,8 +85,8 @@ def sentences(best: Best, asked: Asked) -> list[str]:
 
 def _short_of_time(best: Best) -> list[str]:
     """What more time would have been for, in a sentence; none where there was enough."""
-    shortened = sum("there was time for" in one.reason for one in best.passed)
-    untried = sum("time for the portfolio" in one.reason or "would take" in one.reason for one in best.passed)
+    shortened = sum(one.lacked == "epochs" for one in best.passed)
+    untried = sum(one.lacked == "all" for one in best.passed)
     parts = [f"{untried} models of the portfolio were not tried"] if untried else []
     parts += [f"{shortened} learned in fewer epochs"] if shortened else []
     return [f"For want of time {' and '.join(parts)}: --minutes gives more."] if parts else []

@@ -1,7 +1,7 @@
 """The race of a search: a portfolio on a sample of people, the better half on everybody, and steps from the
 best."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from recsys.pipelines.best.facts import Facts
@@ -11,7 +11,6 @@ from recsys.pipelines.best.steps import steps_from, whole_settings, worse_last
 from recsys.pipelines.best.trials import Trials, base_label
 
 SCREEN, STEPS = "portfolio", "steps"
-_TOO_LATE = "the time for the portfolio was over"
 _SAMPLED = 60_000  # events of a first sample
 _WHOLE = 250_000  # events up to which everybody is learned from at once
 _QUICK_WHOLE = 3_000_000  # the same for what is quick
@@ -36,10 +35,12 @@ _OF_ORDER = ("sequence",)
 
 
 class Passed(NamedTuple):
-    """An entry that was not tried on everybody, and why."""
+    """An entry that was not tried on everybody as it stands in the portfolio, and why. lacked: what there was
+    no time for: "all" of it, some of its "epochs", or nothing, where it was worse or cannot learn."""
 
     label: str
     reason: str
+    lacked: str = ""
 
 
 def screen_portfolio(
@@ -77,18 +78,15 @@ def _better_on_sample(
     """The better half of the entries on a share of the people, and the best of each family, the best first;
     why the others are out is added to `passed`."""
     done = list[tuple[Entry, Tried]]()
-    for entry in entries:
-        left = until() - trials.ledger.spent
-        if trials.find_earlier(entry.model, share) is None and left <= 0:
-            passed.append(Passed(entry.label, _TOO_LATE))
-            continue
+    for entry, left in _while_time(trials, entries, share, until, passed):
         within_s = _dear(trials, entry) * left * share
         one = trials.try_model(entry.label, entry.model, SCREEN, share, within_s, shorten=True)
         _note_epochs(entry, one, passed)
         if one.reason is None:
             done.append((entry._replace(label=one.label, model=one.model), one))
         else:
-            passed.append(Passed(entry.label, f"{one.reason}, on the sample"))
+            kept = trials.find_earlier(entry.model, share)
+            passed.append(Passed(entry.label, f"{one.reason}, on the sample", "" if kept else "all"))
     done.sort(key=lambda one: -one[1].mean)
     better, families = list[Entry](), set[str]()
     for place, (entry, one) in enumerate(done):
@@ -106,19 +104,30 @@ def _learn_all(
 ) -> None:
     """Tries entries on everybody, until some second of the ledger's clock; what is passed over is added to
     `passed`."""
-    for entry in _in_turn(trials, entries):
-        left = until() - trials.ledger.spent
-        if trials.find_earlier(entry.model) is None and left <= 0:
-            passed.append(Passed(entry.label, _TOO_LATE))
-            continue
+    for entry, left in _while_time(trials, _in_turn(trials, entries), 1.0, until, passed):
         within_s = _dear(trials, entry) * left
-        if trials.find_earlier(entry.model) is None and (reason := _not_begun(trials, entry, left, within_s)):
-            passed.append(Passed(entry.label, reason))
+        known = trials.find_earlier(entry.model) is not None
+        if not known and (out := _not_begun(trials, entry, left, within_s)):
+            passed.append(out)
             continue
         one = trials.try_model(entry.label, entry.model, SCREEN, within_s=within_s, shorten=True)
         _note_epochs(entry, one, passed)
         if trials.find_earlier(entry.model) is None and one.reason is not None:
-            passed.append(Passed(entry.label, f"{one.reason}, and {left:,.0f} s were left for the portfolio"))
+            reason = f"{one.reason}, and {left:,.0f} s were left for the portfolio"
+            passed.append(Passed(entry.label, reason, "all"))
+
+
+def _while_time(
+    trials: Trials, entries: Iterable[Entry], share: float, until: Callable[[], float], passed: list[Passed]
+) -> Iterator[tuple[Entry, float]]:
+    """Each entry with the seconds that are left, while some are; those that were tried before in any case.
+    The others are added to `passed`."""
+    for entry in entries:
+        left = until() - trials.ledger.spent
+        if left > 0 or trials.find_earlier(entry.model, share) is not None:
+            yield entry, left
+        else:
+            passed.append(Passed(entry.label, "the time for the portfolio was over", "all"))
 
 
 def _in_turn(trials: Trials, entries: Sequence[Entry]) -> Iterator[Entry]:
@@ -143,7 +152,7 @@ def _dear(trials: Trials, entry: Entry) -> float:
     return _DEAR_OF_ORDER if first and _order_tells(trials) else _DEAR
 
 
-def _not_begun(trials: Trials, entry: Entry, left: float, within_s: float) -> str | None:
+def _not_begun(trials: Trials, entry: Entry, left: float, within_s: float) -> Passed | None:
     """Why a model without epochs, which nothing gives up on the way, is not begun, by narrower ones of its
     family: they say that it takes too long, or they are far behind. None where it may be worth it."""
     dim, tried = entry.model.get("dim", 0), trials.best()
@@ -152,9 +161,10 @@ def _not_begun(trials: Trials, entry: Entry, left: float, within_s: float) -> st
         return None
     least_s = max(one.seconds * dim / one.model["dim"] for one in narrower)
     if least_s > within_s:
-        return f"would take {least_s:,.0f} s, and {left:,.0f} s were left for the portfolio"
+        reason = f"would take {least_s:,.0f} s, and {left:,.0f} s were left for the portfolio"
+        return Passed(entry.label, reason, "all")
     if narrower[0].mean < _FAR_BEHIND * tried[0].mean:
-        return f"{narrower[0].mean:.4f} where narrower, {tried[0].mean:.4f} the best"
+        return Passed(entry.label, f"{narrower[0].mean:.4f} where narrower, {tried[0].mean:.4f} the best")
     return None
 
 
@@ -170,7 +180,7 @@ def _note_epochs(entry: Entry, one: Tried, passed: list[Passed]) -> None:
         return
     whole = base_label(entry.label)
     passed[:] = [other for other in passed if other.label != whole]
-    passed.append(Passed(whole, f"there was time for {one.model['epochs']} epochs"))
+    passed.append(Passed(whole, f"there was time for {one.model['epochs']} epochs", "epochs"))
 
 
 def refine_best(trials: Trials, facts: Facts, max_dim: int | None, until: Callable[[], float]) -> None:

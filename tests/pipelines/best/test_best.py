@@ -168,9 +168,7 @@ def test_what_would_take_too_long_is_learned_in_the_epochs_that_fit(
         epochs = one.model["epochs"]
         assert 3 <= epochs < 100  # .4 of 10 s, at .05 s and more an epoch
         assert one.label == f"peak, with epochs {epochs}"
-        assert [(other.label, other.reason) for other in passed] == [
-            ("peak", f"there was time for {epochs} epochs")
-        ]
+        assert passed == [race.Passed("peak", f"there was time for {epochs} epochs", "epochs")]
         step = race._label(trials, one, dict(one.model) | {"x": 3.0})
         assert step == f"peak, with x 3, epochs {epochs}"
 
@@ -201,23 +199,24 @@ def test_sequences_come_before_what_learns_for_long_where_order_tells(
 
 
 @pytest.mark.parametrize(
-    ("left", "narrower", "said"),
+    ("left", "narrower", "said", "lacked"),
     [
-        (300, 0.1, "would take 160 s, and 300 s were left for the portfolio"),
-        (500, 0.1, None),
-        (500, 0.07, "0.0700 where narrower, 0.1000 the best"),
-        (500, 0.08, None),
+        (300, 0.1, "would take 160 s, and 300 s were left for the portfolio", "all"),
+        (0, 0.1, "the time for the portfolio was over", "all"),
+        (500, 0.1, None, "all"),
+        (500, 0.07, "0.0700 where narrower, 0.1000 the best", ""),
+        (500, 0.08, None, "all"),
     ],
 )
 def test_what_nothing_ends_on_the_way_is_not_begun_where_narrower_ones_say_that_it_is_not_worth_it(
-    tmp_path: Path, left: float, narrower: float, said: str | None
+    tmp_path: Path, left: float, narrower: float, said: str | None, lacked: str
 ) -> None:
     begun, passed = list[str](), list[race.Passed]()
 
     class Trying(Judged):
         def try_model(self, label: str, model: Any, *_: Any, **__: Any) -> Tried:
             begun.append(label)
-            return make_tried(model, 0.1, label=label)
+            return replace(make_tried(model, np.nan, label=label), reason="would take 9 s")
 
     ledger = Ledger(tmp_path, 1e9)
     narrow = replace(make_tried({"name": "spectral", "dim": 64}, narrower), seconds=10.0, at=0.0)
@@ -227,8 +226,11 @@ def test_what_nothing_ends_on_the_way_is_not_begun_where_narrower_ones_say_that_
     epochs = Entry("als", {"name": "als", "dim": 1024}, "")  # what has epochs is given up on the way
     trials: Any = Trying(ledger)
     race._learn_all(trials, [wide, epochs], lambda: ledger.spent + left, passed)
-    assert begun == (["als"] if said else ["wide", "als"])
-    assert passed == ([race.Passed("wide", said)] if said else [])
+    assert begun == ["wide"] * (said is None) + ["als"] * (left > 0)
+    given_up = f"would take 9 s, and {left} s were left for the portfolio"
+    assert passed[0] == race.Passed("wide", said or given_up, lacked)
+    late = "the time for the portfolio was over"
+    assert passed[1] == race.Passed("als", given_up if left else late, "all")
 
 
 @pytest.mark.parametrize("very_long", [False, True])
@@ -300,9 +302,8 @@ def test_where_order_tells_a_model_of_sequences_comes_before_what_is_wide_and_on
 
 
 def test_what_there_was_no_time_for_is_said_in_a_sentence() -> None:
-    reasons = ["the time for the portfolio was over", "would take 90 s, and 20 s were left for the portfolio"]
-    reasons += ["there was time for 4 epochs", "0.1000 on the sample, 0.2000 the best"]
-    best: Any = SimpleNamespace(passed=[race.Passed(f"m{at}", why) for at, why in enumerate(reasons)])
+    lacked = ("all", "all", "epochs", "")
+    best: Any = SimpleNamespace(passed=[race.Passed(f"m{at}", "", one) for at, one in enumerate(lacked)])
     assert _short_of_time(best) == [
         "For want of time 2 models of the portfolio were not tried and 1 learned in fewer epochs: "
         "--minutes gives more."
