@@ -56,15 +56,18 @@ GRIDS: dict[str, dict[str, Sequence[Any]]] = {
     },
     "cooccurrence_svd": {
         "back": (0.05, 0.25, 0.5),
-        "from_exponent": (0.4, 0.5, 0.6),
+        "from_exponent": (0.3, 0.4, 0.5, 0.6),
         "half_life": (1.5, 2.5, 5.0),
     },
     "item_knn": {
-        "shrinkage": (0.3, 3.0, 10.0),
+        "shrinkage": (0.3, 3.0, 10.0, 30.0),
         "amplification": (1.0, 1.5, 2.0),
         "half_life": (5.0, 20.0, 80.0),
     },
-    "ease": {"regularization": (100.0, 300.0, 500.0, 1000.0), "half_life": (None, 4.0, 20.0)},
+    "ease": {
+        "regularization": (100.0, 300.0, 500.0, 1000.0, 2000.0, 4000.0),
+        "half_life": (None, 4.0, 20.0),
+    },
     "softmax": {"temperature": (0.1, 0.15), "propagation": (0.0, 0.3), "half_life": (None, 20.0)},
     "variational": {"regularization": (4.0, 8.0), "propagation": (0.0, 0.05), "half_life": (None, 4.0)},
 }

@@ -10,6 +10,7 @@ _LOOKS = 8  # at most, while one model learns: a look costs about what an epoch 
 _SHOWN_BY_ONE = 4  # epochs of which not even so many fit: one shows that learning would take too long
 _SHOWN_WITHIN = 1.25  # times the seconds that there are: a part of an epoch shows it
 _PART, _PART_S = 0.2, 0.01  # such a part: of an epoch, and of the seconds that there are, at least
+_LATE = 1.1  # times those seconds that it may take after all, once two epochs have shown it in time
 _PATIENCE = 3  # looks without a better one, after which learning ends
 
 
@@ -54,7 +55,8 @@ class TooLongError(Exception):
 
 class Deadline:
     """A watch that ends learning which would take longer than it may, as soon as two epochs show that, or one
-    where not even four like it would fit: the first holds what is prepared once as well. Learners that say
+    where not even four like it would fit: the first holds what is prepared once as well. Later epochs end it
+    only where it would take 1.1 times as long as it may: what was learned would be lost. Learners that say
     how far they are within an epoch (`within`) are ended by a fifth of the first where it would take 1.25
     times as long as it may.
 
@@ -67,6 +69,7 @@ class Deadline:
         self._epochs, self._seconds, self._began = epochs, seconds, time.monotonic() - compile_seconds()
         self._first: tuple[int, float] | None = None
         self._step: tuple[float, float] | None = None
+        self._shown_in_time = False
         self.expected: float | None = None
         self.fitting = 0
 
@@ -87,14 +90,16 @@ class Deadline:
 
     def __call__(self, epoch: int, learned: Callable[[], Embeddings]) -> bool:
         """Whether to stop after this epoch, counted from 1."""
-        took = self._took()
+        took, may_s = self._took(), self._seconds
         if self._first is None:
             self._first = epoch, took
             an_epoch, hopeless = took / epoch, took / epoch > self._seconds / _SHOWN_BY_ONE
         else:
             an_epoch, hopeless = (took - self._first[1]) / (epoch - self._first[0]), True
+            may_s *= _LATE if self._shown_in_time else 1.0
+            self._shown_in_time = True
         expected = took + (self._epochs - epoch) * an_epoch
-        if epoch < self._epochs and hopeless and expected > self._seconds:
+        if epoch < self._epochs and hopeless and expected > may_s:
             self._end(epoch, took, an_epoch)
         return self.expected is not None
 

@@ -16,6 +16,8 @@ from recsys.training.early_stopping import Deadline, TooLongError
         ([4.0, 5.0], 20.0, None, 0),  # the first holds 3 s of what is prepared once
         ([4.0, 7.0], 20.0, 31.0, 4),  # 1 s of it: it comes again for whoever begins anew
         ([1.0, 2.0, 7.0], 20.0, 28.0, 4),  # epochs that become slow: 3 s each after the first, which had 1 s
+        ([4.0, 5.75, 7.75], 20.0, None, 0),  # 20.875 s, after two epochs that were in time: it goes on
+        ([4.0, 5.75, 8.5], 20.0, 24.25, 4),
     ],
 )
 def test_learning_ends_as_soon_as_epochs_show_that_it_would_take_too_long(
