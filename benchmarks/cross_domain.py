@@ -47,7 +47,7 @@ DRAWS = (1, 2, 3)  # seeds of what is drawn
 # the net (half_life 2 found .370 and .256 among 999, none .389 and .265), domain_dropout .1 (among all .123
 # and .067, .3 .118 and .060).
 MODELS: dict[str, dict[str, Any]] = {
-    BASE: {"name": "cooccurrence", "half_life": 1.5},
+    BASE: {"name": "cooccurrence", "from_exponent": 0.5, "to_exponent": 0.3, "half_life": 1.5},
     "als": {"name": "als", "dim": 128, "unobserved_weight": 0.01, "regularization": 0.01},
     "sequence": {
         "name": "sequence",

@@ -56,7 +56,8 @@ GRIDS: dict[str, dict[str, Sequence[Any]]] = {
     },
     "cooccurrence_svd": {
         "back": (0.05, 0.25, 0.5),
-        "from_exponent": (0.3, 0.4, 0.5, 0.6),
+        "from_exponent": (0.4, 0.5, 0.6),
+        "to_exponent": (0.2, 0.3),
         "half_life": (1.5, 2.5, 5.0),
     },
     "item_knn": {
@@ -74,7 +75,14 @@ GRIDS: dict[str, dict[str, Sequence[Any]]] = {
 DENSE_ITEMS = 15_000  # items up to which EASE is asked for
 OF_ORDER = ("cooccurrence", "cooccurrence_svd")  # not asked where events are in no order
 # what learners had by default before it was set from this table
-BEFORE = {"spectral": {"exponent": 0.5, "filter": 0.0, "half_life": None}}
+_PAIRS = {"back": 0.25, "from_exponent": 0.5, "to_exponent": 0.3, "half_life": 1.5}
+BEFORE: dict[str, dict[str, Any]] = {
+    "spectral": {"exponent": 0.5, "filter": 0.0, "half_life": None},
+    "cooccurrence": _PAIRS,
+    "cooccurrence_svd": _PAIRS,
+    "item_knn": {"shrinkage": 3.0, "amplification": 1.0, "half_life": 20.0},
+    "ease": {"regularization": 300.0, "half_life": None},
+}
 
 Figures = dict[tuple[str, str], dict[str, float]]  # by learner and settings: the figure of each set
 

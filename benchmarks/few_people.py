@@ -46,7 +46,9 @@ FAMILIES: dict[str, list[dict[str, Any]]] = {
         for half_life in (None, 10.0)
     ],
     "cooccurrence_svd": [
-        {"dim": 128, "half_life": half_life, "back": back} for half_life in (2.5, 6.0) for back in (0.1, 0.5)
+        {"dim": 128, "from_exponent": 0.5, "to_exponent": 0.3, "half_life": half_life, "back": back}
+        for half_life in (2.5, 6.0)
+        for back in (0.1, 0.5)
     ],
     "variational": [{"dim": 65}, {"dim": 65, "regularization": 16.0, "half_life": 10.0}],
     "softmax": [

@@ -108,7 +108,7 @@ QUICK = (
     other("ml-100k", 'name="variational", dim=33, half_life=4.0'),
     other("ml-100k", 'name="two_tower", dim=32'),
     Job("poi-gowalla"),
-    other("poi-gowalla", 'name="item_knn"'),
+    other("poi-gowalla", 'name="item_knn", shrinkage=3.0'),
     other("poi-gowalla", 'name="spectral", dim=256, exponent=0.5, filter=0.0', "spectral"),
     other("poi-gowalla", _PLACES),
     other("poi-gowalla", 'name="bpr"'),

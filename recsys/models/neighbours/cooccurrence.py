@@ -21,7 +21,7 @@ from recsys.training.loop import ALONE, Aids
 
 
 class CooccurrenceSettings(Settings):
-    """Settings of Cooccurrence: a compromise of three sets. Tune `half_life` and `back` first."""
+    """Settings of Cooccurrence: a compromise of five sets. Tune `half_life` and `back` first."""
 
     window: int = Field(10, ge=1, description="places of a history within which two events are a pair")
     decay: float = Field(
@@ -34,10 +34,10 @@ class CooccurrenceSettings(Settings):
         description="weight of the pair from the later event back to the earlier one; 1 = undirected",
     )
     from_exponent: float = Field(
-        0.5, ge=0, le=1, description="power of the degree of the item that was had, which divides a pair"
+        0.4, ge=0, le=1, description="power of the degree of the item that was had, which divides a pair"
     )
     to_exponent: float = Field(
-        0.3,
+        0.2,
         ge=0,
         le=1,
         description=(
@@ -45,7 +45,7 @@ class CooccurrenceSettings(Settings):
         ),
     )
     half_life: float | None = Field(
-        1.5, gt=0, description="events after which one of the history counts half; none = all count alike"
+        2.5, gt=0, description="events after which one of the history counts half; none = all count alike"
     )
 
 

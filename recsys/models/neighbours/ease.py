@@ -28,7 +28,7 @@ class EASESettings(Settings):
     """Settings of EASE."""
 
     regularization: float = Field(
-        300.0, gt=0, description="ridge, in events: grows with the data; log grid from 100 to 10,000"
+        1000.0, gt=0, description="ridge, in events: grows with the data; log grid from 100 to 10,000"
     )
     half_life: float | None = Field(
         None,

@@ -20,14 +20,15 @@ _BLOCK_PAIRS = 4 << 20  # pairs of items at a time: some 200 MiB while they are 
 
 
 class ItemKNNSettings(Settings):
-    """Settings of ItemKNN: a compromise. Dense data of one sitting (ratings) want `amplification` 2, next to
-    no `shrinkage` and a `half_life` of 5; sparse data (places) want more of `shrinkage`, 10 to 30."""
+    """Settings of ItemKNN: a compromise of seven sets. Dense data of one sitting (ratings) want
+    `amplification` 2, next to no `shrinkage` and a `half_life` of 5; sparse data (places) want a `shrinkage`
+    of up to 30."""
 
     neighbours: int = Field(
         500, ge=1, description="neighbours kept of each item; fewer are faster and less exact"
     )
     shrinkage: float = Field(
-        3.0, ge=0, description="added to the denominator of the cosine: similarities of rare items shrink"
+        10.0, ge=0, description="added to the denominator of the cosine: similarities of rare items shrink"
     )
     amplification: float = Field(
         1.0, gt=0, description="power of the cosine; above 1, few near neighbours outweigh many far ones"

@@ -191,7 +191,7 @@ def test_sequences_come_before_what_learns_for_long_where_order_tells(
             model = {"name": name}
             ledger.add(Tried(name, name, model, 1.0, race.SCREEN, mean, 0.01, 1.0, 1.0, True))
         assert [entry.family for entry in race._in_turn(trials, entries)] == turn
-        first = 0.7 if ahead == "cooccurrence" else 0.4
+        first = 0.85 if ahead == "cooccurrence" else 0.4
         assert [race._dear(trials, entry) for entry in entries[2:4]] == [0.4, first]
         assert race.portfolio_share(trials) == (0.75 if ahead == "cooccurrence" else 0.5)
         ledger.add(Tried("s", "s", {"name": "sequence"}, 1.0, race.SCREEN, 0.1, 0.01, 1.0, 1.0, True))

@@ -56,7 +56,7 @@ def test_what_is_asked_for_replaces_adds_and_fixes() -> None:
     assert searched.start is None  # the default regularization lies outside
     optional = search_space("ease", {}, ["half_life=none,5,20.0"])
     assert optional.space["half_life"] == Choices((None, 5, 20.0))
-    assert optional.start == {"regularization": 300.0, "half_life": None}
+    assert optional.start == {"regularization": 1000.0, "half_life": None}
     assert describe_space(optional.space)["half_life"] == "none,5,20.0"
     assert searched.settings({"regularization": 0.02, "solver": "exact"})["solver"] == "exact"
     words = {"half_life": "none,4.0,12.0,40.0", "regularization": "0.01:0.1", "solver": "cg,exact"}
