@@ -18,7 +18,7 @@ import click
 import numpy as np
 
 from benchmarks.results import RESULTS, cores, read_rows, report
-from recsys.arrays import F64
+from recsys.arrays import F32, F64
 from recsys.durable import write_whole
 from recsys.evaluation.metrics.item_facts import facts_of
 from recsys.models.base import fit_with
@@ -75,12 +75,14 @@ def question_settings(name: str, seed: int) -> RunSettings:
 
 def values_of(name: str, minutes: float, seed: int) -> F64 | None:
     """(n,) the metric of each person of the test part, as a search left it; None where there was none."""
-    return _values().get(f"{name}, {minutes:g} minutes, seed {seed}")
+    values = _values().get(f"{name}, {minutes:g} minutes, seed {seed}")
+    return None if values is None else values.astype(np.float64)
 
 
 def keep_values(name: str, minutes: float, seed: int, values: F64) -> None:
-    """Writes them beside those of other searches."""
-    arrays: dict[str, Any] = _values() | {f"{name}, {minutes:g} minutes, seed {seed}": values}
+    """Writes them, in single precision, beside those of other searches."""
+    arrays: dict[str, Any] = _values()
+    arrays[f"{name}, {minutes:g} minutes, seed {seed}"] = values.astype(np.float32)
 
     def write(path: Path) -> None:
         with path.open("wb") as file:
@@ -89,7 +91,7 @@ def keep_values(name: str, minutes: float, seed: int, values: F64) -> None:
     write_whole(VALUES, write)
 
 
-def _values() -> dict[str, F64]:
+def _values() -> dict[str, F32]:
     if not VALUES.exists():
         return {}
     with np.load(VALUES, allow_pickle=False) as arrays:

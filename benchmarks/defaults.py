@@ -74,8 +74,8 @@ GRIDS: dict[str, dict[str, Sequence[Any]]] = {
 }
 DENSE_ITEMS = 15_000  # items up to which EASE is asked for
 OF_ORDER = ("cooccurrence", "cooccurrence_svd")  # not asked where events are in no order
-# what learners had by default before it was set from this table
 _PAIRS = {"back": 0.25, "from_exponent": 0.5, "to_exponent": 0.3, "half_life": 1.5}
+# what learners had by default before it was set from this table
 BEFORE: dict[str, dict[str, Any]] = {
     "spectral": {"exponent": 0.5, "filter": 0.0, "half_life": None},
     "cooccurrence": _PAIRS,
@@ -212,8 +212,8 @@ def _report(figures: Figures, as_json: bool) -> None:
     note, gains = f"By mean regret on validation parts:\n{', '.join(DEVELOPMENT)}.", gains_of(figures)
     if gains:
         mean, low, high = bootstrap(np.array(list(gains.values())))
-        note += f"\n\nDefaults of {', '.join(BEFORE)} over those before, in shares of the best: "
-        note += f"{mean:+.3f} [{low:+.3f}, {high:+.3f}], {len(gains)} learners and sets."
+        note += f"\n\nDefaults of {', '.join(BEFORE)} over those before,\nin shares of the best: "
+        note += f"{mean:+.3f} [{low:+.3f}, {high:+.3f}], {len(gains)} pairs of a learner and a set."
     report(
         "defaults",
         rows,

@@ -56,12 +56,12 @@ def screen_portfolio(
     """
     entries, passed = sorted(portfolio(facts, max_dim), key=_is_dear), list[Passed]()
     if facts.events > _WHOLE:
-        whole = [entry for entry in entries if entry.family in _QUICK and facts.events <= _QUICK_WHOLE]
-        _learn_all(trials, [entry for entry in whole if not _is_dear(entry)], until, passed)
+        unsampled = [entry for entry in entries if entry.family in _QUICK and facts.events <= _QUICK_WHOLE]
+        _learn_all(trials, [entry for entry in unsampled if not _is_dear(entry)], until, passed)
         if _order_tells(trials):
-            whole += [entry for entry in entries if entry.family in _OF_ORDER][:1]
-        _learn_all(trials, [entry for entry in whole if _is_dear(entry)], until, passed)
-        rest = [entry for entry in entries if entry not in whole]
+            unsampled += [entry for entry in entries if entry.family in _OF_ORDER][:1]
+        _learn_all(trials, [entry for entry in unsampled if _is_dear(entry)], until, passed)
+        rest = [entry for entry in entries if entry not in unsampled]
         entries = _better_on_sample(trials, rest, _SAMPLED / facts.events, until, passed)
     _learn_all(trials, entries, until, passed)
     return passed
@@ -85,8 +85,8 @@ def _better_on_sample(
         if one.reason is None:
             done.append((entry._replace(label=one.label, model=one.model), one))
         else:
-            kept = trials.find_earlier(entry.model, share)
-            passed.append(Passed(entry.label, f"{one.reason}, on the sample", "" if kept else "all"))
+            lacked = "all" if trials.find_earlier(entry.model, share) is None else ""
+            passed.append(Passed(entry.label, f"{one.reason}, on the sample", lacked))
     done.sort(key=lambda one: -one[1].mean)
     better, families = list[Entry](), set[str]()
     for place, (entry, one) in enumerate(done):
@@ -106,9 +106,9 @@ def _learn_all(
     `passed`."""
     for entry, left in _while_time(trials, _in_turn(trials, entries), 1.0, until, passed):
         within_s = _dear(trials, entry) * left
-        known = trials.find_earlier(entry.model) is not None
-        if not known and (out := _not_begun(trials, entry, left, within_s)):
-            passed.append(out)
+        tried_before = trials.find_earlier(entry.model) is not None
+        if not tried_before and (over := _not_begun(trials, entry, left, within_s)):
+            passed.append(over)
             continue
         one = trials.try_model(entry.label, entry.model, SCREEN, within_s=within_s, shorten=True)
         _note_epochs(entry, one, passed)

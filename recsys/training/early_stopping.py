@@ -69,7 +69,6 @@ class Deadline:
         self._epochs, self._seconds, self._began = epochs, seconds, time.monotonic() - compile_seconds()
         self._first: tuple[int, float] | None = None
         self._step: tuple[float, float] | None = None
-        self._shown_in_time = False
         self.expected: float | None = None
         self.fitting = 0
 
@@ -96,8 +95,7 @@ class Deadline:
             an_epoch, hopeless = took / epoch, took / epoch > self._seconds / _SHOWN_BY_ONE
         else:
             an_epoch, hopeless = (took - self._first[1]) / (epoch - self._first[0]), True
-            may_s *= _LATE if self._shown_in_time else 1.0
-            self._shown_in_time = True
+            may_s *= _LATE if epoch > self._first[0] + 1 else 1.0
         expected = took + (self._epochs - epoch) * an_epoch
         if epoch < self._epochs and hopeless and expected > may_s:
             self._end(epoch, took, an_epoch)
